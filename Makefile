@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# make            build nsproxy_defer.ko for the running kernel, or for KDIR=
+# make demo       show, under QEMU, what the module does to stock kernels
+# make check      run the tests, under QEMU
+# make help       the rest
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+# Where the objects go; the source folder unless MO= names another.
+MO ?= $(CURDIR)
+# The out-of-tree build is W=1 clean, and stays so.
+W ?= 1
+
+.DEFAULT_GOAL := modules
+
+modules: kdir
+	$(MAKE) -C $(KDIR) M=$(CURDIR) W=$(W) modules
+
+kdir:
+	@test -e $(KDIR)/Makefile || { \
+		echo "nsproxy_defer: no kernel build folder at $(KDIR): install the linux-headers package of your kernel ($$(uname -r)), or give KDIR=/path/to/build" >&2; \
+		exit 1; }
+
+install: modules
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install
+	depmod -a
+
+clean:
+	@if test -e $(KDIR)/Makefile; then \
+		$(MAKE) -C $(KDIR) M=$(CURDIR) clean; \
+	else \
+		find . -name out -prune -o \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '.*.cmd' \) -exec rm -f {} +; \
+		rm -f Module.symvers modules.order; \
+	fi
+
+demo:
+	@qemu/demo.sh
+
+check:
+	@qemu/check.sh
+
+check-all:
+	@qemu/check.sh --all
+
+check-controls:
+	@qemu/check.sh --controls
+
+lint:
+	@qemu/lint.sh
+
+help:
+	@echo 'make                 build nsproxy_defer.ko against KDIR ($(KDIR))'
+	@echo 'make install         install it below /lib/modules, run depmod'
+	@echo 'make clean           remove what make built'
+	@echo 'make demo            measure stock kernels with and without the module, under QEMU'
+	@echo 'make check           run the tests under QEMU; SCENARIOS="UP DEBUG" picks, KERNEL=6.12 another line'
+	@echo 'make check-controls  run the negative controls: each must turn the verdict red'
+	@echo 'make check-all       every scenario and every kernel line'
+	@echo 'make lint            checkpatch, sparse, W=1, shellcheck'
+
+.PHONY: modules kdir install clean demo check check-all check-controls lint help
