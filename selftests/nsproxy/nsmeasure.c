@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What do setns(), unshare() and exit cost the caller?
+ *
+ * Time and count are taken in two passes, since the tracer that counts the
+ * grace periods would show in the times.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gp.h"
+
+#ifndef CLONE_NEWCGROUP
+#define CLONE_NEWCGROUP 0x02000000
+#endif
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
+#define FLUSH "/sys/kernel/nsproxy_defer/flush"
+
+static int own_net = -1;
+static int all_flags;
+
+static _Noreturn void die(const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "nsmeasure: ");
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\n");
+	exit(1);
+}
+
+static void do_unshare(int flags)
+{
+	if (unshare(flags))
+		die("unshare(%#x): %s; run as root", flags, strerror(errno));
+}
+
+static void do_life(int flags)
+{
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (pid < 0)
+		die("fork: %s", strerror(errno));
+	if (!pid)
+		_exit(flags && unshare(flags) ? errno : 0);
+	if (waitpid(pid, &status, 0) != pid)
+		die("waitpid: %s", strerror(errno));
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		die("unshare(%#x) in a child: %s", flags,
+		    strerror(WIFEXITED(status) ? WEXITSTATUS(status) : EINTR));
+}
+
+static void setns_net(void)
+{
+	if (setns(own_net, CLONE_NEWNET))
+		die("setns of the own network namespace: %s", strerror(errno));
+}
+
+static void unshare_uts(void)
+{
+	do_unshare(CLONE_NEWUTS);
+}
+
+static void unshare_ipc(void)
+{
+	do_unshare(CLONE_NEWIPC);
+}
+
+static void unshare_mnt(void)
+{
+	do_unshare(CLONE_NEWNS);
+}
+
+static void fork_exit(void)
+{
+	do_life(0);
+}
+
+static void fork_mnt_exit(void)
+{
+	do_life(CLONE_NEWNS);
+}
+
+static void fork_all_exit(void)
+{
+	do_life(all_flags);
+}
+
+static const struct op {
+	const char *name;
+	void (*run)(void);
+	const char *what;
+} ops[] = {
+	{ "setns_net", setns_net, "setns() to the own network namespace" },
+	{ "unshare_uts", unshare_uts, "unshare(CLONE_NEWUTS)" },
+	{ "unshare_ipc", unshare_ipc, "unshare(CLONE_NEWIPC)" },
+	{ "unshare_mnt", unshare_mnt, "unshare(CLONE_NEWNS)" },
+	{ "fork_exit", fork_exit, "fork, exit, wait" },
+	{ "fork_mnt_exit", fork_mnt_exit,
+	  "fork, unshare(CLONE_NEWNS), exit, wait" },
+	{ "fork_all_exit", fork_all_exit,
+	  "fork, unshare of every namespace the kernel has but user, exit, wait" },
+};
+
+struct result {
+	const struct op *op;
+	double p50;
+	double p99;
+	double max;
+	char gps[32];
+};
+
+static void print_help(FILE *out)
+{
+	size_t i;
+
+	fprintf(out,
+		"usage: nsmeasure [-n N] [-g N] [-o OP[,OP...]] [-m LABEL] [-H] [-v]\n"
+		"\n"
+		"Time namespace operations and count the grace periods the caller waits for.\n"
+		"One line an operation on stdout, tab separated:\n"
+		"\n"
+		"    op n p50_us p99_us max_us caller_gps_per_op\n"
+		"\n"
+		"  -n N      timed runs of each operation (default 200)\n"
+		"  -g N      counted runs of each operation (default 20); 0 leaves the count\n"
+		"            out and prints - for it\n"
+		"  -o OPS    these operations only, in this order\n"
+		"  -m LABEL  put LABEL and a tab in front of every line\n"
+		"  -H        name the columns in a first line\n"
+		"  -v        say on stderr what is being done\n"
+		"  -h        this text\n"
+		"\n"
+		"operations:\n");
+	for (i = 0; i < ARRAY_SIZE(ops); i++)
+		fprintf(out, "  %-14s %s\n", ops[i].name, ops[i].what);
+}
+
+static const struct op *find_op(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ops); i++)
+		if (!strcmp(ops[i].name, name))
+			return &ops[i];
+	die("unknown operation \"%s\"; nsmeasure -h lists them", name);
+}
+
+static long parse_number(const char *option, const char *text, long min)
+{
+	char *end;
+	long n;
+
+	errno = 0;
+	n = strtol(text, &end, 10);
+	if (errno || end == text || *end || n < min || n > 1000000)
+		die("%s wants a number from %ld to 1000000, not \"%s\"",
+		    option, min, text);
+	return n;
+}
+
+/*
+ * What an earlier run left pending is no part of the next one's cost.  A
+ * kernel without deferral has no such file, and nothing pending.
+ */
+static void flush(void)
+{
+	int fd = open(FLUSH, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0) {
+		if (errno != ENOENT)
+			die("cannot open %s: %s", FLUSH, strerror(errno));
+		return;
+	}
+	if (write(fd, "1", 1) != 1)
+		die("cannot write %s: %s", FLUSH, strerror(errno));
+	close(fd);
+}
+
+static double now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1e6 + ts.tv_nsec / 1e3;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The smallest sample that at least @percent of all samples do not exceed. */
+static double rank(const double *sorted, long n, int percent)
+{
+	return sorted[(n * percent + 99) / 100 - 1];
+}
+
+static void measure(struct result *res, long n)
+{
+	long i, warm_up = n / 10 + 1;
+	double *us;
+
+	us = malloc(n * sizeof(*us));
+	if (!us)
+		die("no memory for %ld samples", n);
+	flush();
+	for (i = 0; i < warm_up; i++)
+		res->op->run();
+	for (i = 0; i < n; i++) {
+		double start = now_us();
+
+		res->op->run();
+		us[i] = now_us() - start;
+	}
+	flush();
+	qsort(us, n, sizeof(*us), by_size);
+	res->p50 = rank(us, n, 50);
+	res->p99 = rank(us, n, 99);
+	res->max = us[n - 1];
+	free(us);
+}
+
+static void tally(struct result *res, long n)
+{
+	long i, gps;
+
+	/*
+	 * The first run may drop what an operation before this one left in
+	 * place, for instance a mount namespace, and is not counted.
+	 */
+	res->op->run();
+	flush();
+	if (gp_begin())
+		die("cannot count grace periods: %s", gp_error());
+	for (i = 0; i < n; i++)
+		res->op->run();
+	gps = gp_end();
+	if (gps < 0)
+		die("cannot count grace periods: %s", gp_error());
+	snprintf(res->gps, sizeof(res->gps), "%.2f", (double)gps / n);
+	flush();
+}
+
+static void print_us(double us)
+{
+	printf("\t%.*f", us < 10 ? 2 : 1, us);
+}
+
+/*
+ * Take the flags one by one: a kernel that lacks a kind says EINVAL to it,
+ * and to any combination that holds it.
+ */
+static void find_all_flags(void)
+{
+	static const int kinds[] = {
+		CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWNET,
+		CLONE_NEWPID, CLONE_NEWCGROUP, CLONE_NEWTIME,
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		int status;
+		pid_t pid = fork();
+
+		if (pid < 0)
+			die("fork: %s", strerror(errno));
+		if (!pid)
+			_exit(unshare(kinds[i]) ? errno : 0);
+		if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+			die("cannot find out which namespaces there are");
+		if (!WEXITSTATUS(status))
+			all_flags |= kinds[i];
+		else if (WEXITSTATUS(status) != EINVAL)
+			die("unshare(%#x): %s; run as root", kinds[i],
+			    strerror(WEXITSTATUS(status)));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct result results[64];
+	bool header = false, verbose = false;
+	const char *label = NULL;
+	long n = 200, counted = 20;
+	char *list = NULL, *name;
+	size_t i, nr = 0;
+	int opt;
+
+	while ((opt = getopt(argc, argv, "n:g:o:m:Hvh")) != -1) {
+		switch (opt) {
+		case 'n':
+			n = parse_number("-n", optarg, 1);
+			break;
+		case 'g':
+			counted = parse_number("-g", optarg, 0);
+			break;
+		case 'o':
+			list = optarg;
+			break;
+		case 'm':
+			label = optarg;
+			break;
+		case 'H':
+			header = true;
+			break;
+		case 'v':
+			verbose = true;
+			break;
+		case 'h':
+			print_help(stdout);
+			return 0;
+		default:
+			print_help(stderr);
+			return 1;
+		}
+	}
+	if (optind < argc)
+		die("unknown argument \"%s\"; nsmeasure -h shows the usage",
+		    argv[optind]);
+	if (list) {
+		for (name = strtok(list, ","); name; name = strtok(NULL, ",")) {
+			if (nr == ARRAY_SIZE(results))
+				die("more than %zu operations", nr);
+			results[nr++].op = find_op(name);
+		}
+		if (!nr)
+			die("-o names no operation; nsmeasure -h lists them");
+	} else {
+		for (; nr < ARRAY_SIZE(ops); nr++)
+			results[nr].op = &ops[nr];
+	}
+
+	find_all_flags();
+	own_net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (own_net < 0)
+		die("cannot open /proc/self/ns/net: %s", strerror(errno));
+	/*
+	 * From here on in a mount namespace that nobody shares, and that does
+	 * not pass on what happens in it.
+	 */
+	do_unshare(CLONE_NEWNS);
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		die("cannot make the mounts private: %s", strerror(errno));
+
+	for (i = 0; i < nr; i++) {
+		if (verbose)
+			fprintf(stderr, "nsmeasure: timing %s, %ld runs\n",
+				results[i].op->name, n);
+		measure(&results[i], n);
+		snprintf(results[i].gps, sizeof(results[i].gps), "-");
+	}
+	if (counted && gp_open())
+		die("cannot count grace periods: %s", gp_error());
+	if (verbose && counted)
+		fprintf(stderr, "nsmeasure: counting grace periods, %ld runs each\n",
+			counted);
+	for (i = 0; counted && i < nr; i++)
+		tally(&results[i], counted);
+	gp_close();
+
+	if (header)
+		printf("%sop\tn\tp50_us\tp99_us\tmax_us\tcaller_gps_per_op\n",
+		       label ? "label\t" : "");
+	for (i = 0; i < nr; i++) {
+		if (label)
+			printf("%s\t", label);
+		printf("%s\t%ld", results[i].op->name, n);
+		print_us(results[i].p50);
+		print_us(results[i].p99);
+		print_us(results[i].max);
+		printf("\t%s\n", results[i].gps);
+	}
+	if (fflush(stdout) || ferror(stdout))
+		die("cannot write the results: %s", strerror(errno));
+	return 0;
+}
