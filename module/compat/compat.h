@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef NSD_COMPAT_H
+#define NSD_COMPAT_H
+
+/* The only place that asks what kernel this is; see probe.mk for the answers. */
+
+#include <linux/atomic.h>
+#include <linux/ftrace.h>
+#include <linux/kernfs.h>
+#include <linux/kobject.h>
+#include <linux/mnt_namespace.h>
+#include <linux/ns_common.h>
+#include <linux/ptrace.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+
+#ifdef NSD_HAVE_CALL_RCU_HURRY
+#define nsd_call_rcu call_rcu_hurry
+#else
+#define nsd_call_rcu call_rcu
+#endif
+
+#ifdef NSD_HAVE_FTRACE_REGS
+#define nsd_ftrace_regs ftrace_regs
+#define nsd_pt_regs(regs) ftrace_get_regs(regs)
+#define NSD_FTRACE_RECURSION FTRACE_OPS_FL_RECURSION
+#else
+#define nsd_ftrace_regs pt_regs
+#define nsd_pt_regs(regs) (regs)
+#define NSD_FTRACE_RECURSION FTRACE_OPS_FL_RECURSION_SAFE
+#endif
+
+/*
+ * What redirecting a function takes, by the name of the option that is missing;
+ * NULL if nothing is. Where the compiler puts the ftrace call after the
+ * prologue, the stack is no longer as the replacement must find it.
+ */
+static inline const char *nsd_missing_option(void)
+{
+#if !defined(CONFIG_DYNAMIC_FTRACE_WITH_REGS)
+	return "CONFIG_DYNAMIC_FTRACE_WITH_REGS";
+#elif defined(CONFIG_X86) && !defined(CC_USING_FENTRY)
+	return "CONFIG_HAVE_FENTRY (a compiler with -mfentry)";
+#elif !defined(NSD_HAVE_NS_COMMON_COUNT) && !defined(NSD_HAVE_NS_REF) && \
+	(defined(CONFIG_GCC_PLUGIN_RANDSTRUCT) || defined(CONFIG_RANDSTRUCT))
+	return "a struct mnt_namespace in its declared order (CONFIG_RANDSTRUCT is set)";
+#else
+	return NULL;
+#endif
+}
+
+/**
+ * nsd_put_shared_mnt_ns - drop a mount namespace reference unless it is the last
+ * @mnt_ns: the mount namespace
+ * @ns: its struct ns_common, as from_mnt_ns() gives it
+ *
+ * Context: any.
+ * Return: false if the caller holds the last reference, and holds it still.
+ */
+static inline bool nsd_put_shared_mnt_ns(struct mnt_namespace *mnt_ns,
+					 struct ns_common *ns)
+{
+#if defined(NSD_HAVE_NS_REF)
+	/* Initial namespaces are not counted, see __ns_ref_put(). */
+	return is_ns_init_id(ns) || refcount_dec_not_one(&ns->__ns_ref);
+#elif defined(NSD_HAVE_NS_COMMON_COUNT)
+	return refcount_dec_not_one(&ns->count);
+#else
+	/* Until 5.10 the count is the private structure's first member. */
+	return atomic_add_unless((atomic_t *)mnt_ns, -1, 1);
+#endif
+}
+
+/* Does /sys/kernel/@name exist? */
+static inline bool nsd_kernel_kobj_has(const char *name)
+{
+	struct kernfs_node *kn;
+
+	kn = kernfs_find_and_get(kernel_kobj->sd, name);
+	if (kn)
+		kernfs_put(kn);
+	return kn;
+}
+
+#endif /* NSD_COMPAT_H */

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Taking functions over by ftrace, all or none
+ *
+ * One struct ftrace_ops serves every function of the table: registering it is
+ * all or nothing, and giving everything back costs one RCU-tasks grace period
+ * rather than one for each function.
+ *
+ * The callback changes the instruction pointer, so that the replacement runs as
+ * if it had been called in the first place. A call from this module goes to the
+ * original: that is how a replacement reaches it.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/errno.h>
+#include <linux/ftrace.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+#include <linux/srcu.h>
+
+#include "compat/compat.h"
+#include "hook.h"
+#include "symbols.h"
+#include "takeover.h"
+
+/*
+ * The ftrace call is the function's first instruction, or the second after an
+ * ENDBR. No other function of the table starts so close.
+ */
+#define ENTRY_BYTES	8
+
+#ifdef CONFIG_DYNAMIC_FTRACE_WITH_REGS
+static void notrace redirect(unsigned long ip, unsigned long parent_ip,
+			     struct ftrace_ops *op, struct nsd_ftrace_regs *fregs)
+{
+	struct pt_regs *regs = nsd_pt_regs(fregs);
+	struct nsd_hook *hook;
+
+	if (within_module(parent_ip, THIS_MODULE))
+		return;
+	for (hook = nsd_hooks; hook->names; hook++) {
+		if (ip - hook->address >= ENTRY_BYTES)
+			continue;
+		if (!hook->wanted || hook->wanted(regs))
+			instruction_pointer_set(regs, (unsigned long)hook->replacement);
+		return;
+	}
+}
+
+static struct ftrace_ops redirect_ops = {
+	.func = redirect,
+	/*
+	 * PERMANENT: kernel.ftrace_enabled=0 would take the replacements out
+	 * of action one by one, with releases pending.
+	 */
+	.flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_IPMODIFY |
+		 FTRACE_OPS_FL_PERMANENT | NSD_FTRACE_RECURSION,
+};
+
+static int set_filter(struct nsd_hook *hook)
+{
+	return ftrace_set_filter_ip(&redirect_ops, hook->address, 0, 0);
+}
+
+static int register_redirect(void)
+{
+	return register_ftrace_function(&redirect_ops);
+}
+
+static void unregister_redirect(void)
+{
+	unregister_ftrace_function(&redirect_ops);
+}
+
+static void clear_filter(void)
+{
+	ftrace_free_filter(&redirect_ops);
+}
+#else
+/* Never reached: main.c refuses such a kernel, by nsd_missing_option(). */
+static int set_filter(struct nsd_hook *hook)
+{
+	return -EOPNOTSUPP;
+}
+
+static int register_redirect(void)
+{
+	return -EOPNOTSUPP;
+}
+
+static void unregister_redirect(void)
+{
+}
+
+static void clear_filter(void)
+{
+}
+#endif
+
+/**
+ * nsd_hooks_resolve - find every function of the table
+ *
+ * Context: process context, after nsd_symbols_init().
+ * Return: 0; -ENOENT if the kernel lacks a function, which the log names.
+ */
+int nsd_hooks_resolve(void)
+{
+	const char * const *name;
+	struct nsd_hook *hook;
+
+	for (hook = nsd_hooks; hook->names; hook++) {
+		hook->address = 0;
+		for (name = hook->names; *name && !hook->address; name++)
+			hook->address = nsd_symbol(*name);
+		if (hook->address) {
+			hook->set_original(hook->address);
+		} else if (!hook->optional) {
+			pr_err("this kernel has no function %s\n", hook->names[0]);
+			return -ENOENT;
+		}
+	}
+	return 0;
+}
+
+/**
+ * nsd_hooks_take - put the replacements in the place of the functions
+ *
+ * Context: process context, may sleep; after nsd_hooks_resolve().
+ * Return: 0, or an error that the log explains; then no function is taken.
+ */
+int nsd_hooks_take(void)
+{
+	struct nsd_hook *hook;
+	int err;
+
+	for (hook = nsd_hooks; hook->names; hook++) {
+		if (!hook->address)
+			continue;
+		err = set_filter(hook);
+		if (err) {
+			pr_err("cannot redirect %ps: ftrace does not reach it (error %d)\n",
+			       (void *)hook->address, err);
+			goto clear;
+		}
+	}
+	err = register_redirect();
+	if (err) {
+		pr_err("cannot redirect: %s (error %d)\n", err == -EBUSY ?
+		       "sysctl kernel.ftrace_enabled is 0, or a live patch holds one of the functions" :
+		       "ftrace refuses", err);
+		goto clear;
+	}
+	return 0;
+
+clear:
+	clear_filter();
+	return err;
+}
+
+/**
+ * nsd_hooks_quiesce - wait for the tasks that are inside a replacement now
+ *
+ * Context: process context, sleeps until the last of them has returned.
+ */
+void nsd_hooks_quiesce(void)
+{
+	synchronize_srcu(&nsd_hook_srcu);
+}
+
+/**
+ * nsd_hooks_give_back - the opposite of nsd_hooks_take()
+ *
+ * When it returns, no task is in a replacement, nor on the way into or out of
+ * one, and none will be.
+ *
+ * Context: process context, may sleep.
+ */
+void nsd_hooks_give_back(void)
+{
+	unregister_redirect();
+	/*
+	 * A task may have been sent to a replacement and not run its first
+	 * instruction yet. It cannot sleep there by its own will, which is
+	 * what synchronize_rcu_tasks() waits for. A task may very well sleep
+	 * farther on: that is what SRCU is for. The way out is as the way in.
+	 */
+	synchronize_rcu_tasks();
+	nsd_hooks_quiesce();
+	synchronize_rcu_tasks();
+	clear_filter();
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef NSD_HOOK_H
+#define NSD_HOOK_H
+
+#include <linux/types.h>
+
+struct pt_regs;
+
+/**
+ * struct nsd_hook - a kernel function that the module takes over
+ * @names: what it is called, in the kernels that have it; NULL ends the list
+ * @replacement: what runs in its place; same signature
+ * @wanted: decides for one call, from its arguments, whether the replacement
+ *	runs; NULL means always. Called from ftrace, so it must not sleep.
+ * @set_original: told the address by which the replacement reaches the original
+ * @optional: a kernel without this function is no reason to refuse
+ * @address: where the function is, or 0
+ */
+struct nsd_hook {
+	const char * const *names;
+	void *replacement;
+	bool (*wanted)(struct pt_regs *regs);
+	void (*set_original)(unsigned long address);
+	bool optional;
+	unsigned long address;
+};
+
+int nsd_hooks_resolve(void);
+int nsd_hooks_take(void);
+void nsd_hooks_quiesce(void);
+void nsd_hooks_give_back(void);
+
+#endif /* NSD_HOOK_H */

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The module's life: load all or nothing, unload with nothing left behind
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/errno.h>
+#include <linux/init.h>
+#include <linux/module.h>
+#include <linux/nsproxy_defer.h>
+
+#include "compat/compat.h"
+#include "compat/kcall.h"
+#include "hook.h"
+#include "mntput.h"
+#include "symbols.h"
+#include "takeover.h"
+
+/* Both are exported, but declared in a header of RCU's own; UP kernels may lack them. */
+DEFINE_KCALL(nsd_gp_seq, unsigned long (void));
+DEFINE_KCALL(nsd_exp_seq, unsigned long (void));
+/* A sequence number's low bits hold a state, see kernel/rcu/rcu.h. */
+#define SEQ_STATE_BITS	2
+
+static unsigned long gp_seq(void)
+{
+	return (kcall(nsd_gp_seq)() >> SEQ_STATE_BITS) +
+	       (kcall(nsd_exp_seq)() >> SEQ_STATE_BITS);
+}
+
+static struct nsproxy_defer_ops ops = {
+	.release	= nsd_release,
+	.finish		= nsd_mntput_finish,
+	.call_rcu	= nsd_call_rcu,
+	.default_mode	= NSPROXY_DEFER_ALL,
+	.safe_note	= "mode safe defers nothing on this kernel: only a patched one can tell which mounts a program would miss",
+};
+
+static int __init find_symbols(void)
+{
+	unsigned long normal, expedited;
+	int err;
+
+	err = nsd_symbols_init();
+	if (!err)
+		err = nsd_hooks_resolve();
+	if (!err)
+		err = nsd_takeover_init();
+	if (!err)
+		err = nsd_mntput_init();
+	if (err)
+		return err;
+
+	normal = nsd_symbol("rcu_get_gp_seq");
+	expedited = nsd_symbol("rcu_exp_batches_completed");
+	if (normal && expedited) {
+		kcall_set(nsd_gp_seq, normal);
+		kcall_set(nsd_exp_seq, expedited);
+		ops.gp_seq = gp_seq;
+	}
+	return 0;
+}
+
+static int __init nsproxy_defer_module_init(void)
+{
+	const char *missing = nsd_missing_option();
+	int err;
+
+	if (missing) {
+		pr_err("this kernel was built without %s, which redirecting its functions takes\n",
+		       missing);
+		return -EOPNOTSUPP;
+	}
+	if (nsd_kernel_kobj_has("nsproxy_defer")) {
+		pr_err("this kernel defers namespaces by itself, see /sys/kernel/nsproxy_defer; the module is not needed\n");
+		return -EEXIST;
+	}
+
+	err = find_symbols();
+	if (err)
+		return err;
+	err = nsproxy_defer_start(&ops);
+	if (err)
+		return err;
+	err = nsd_hooks_take();
+	if (err)
+		goto stop;
+	err = nsproxy_defer_publish();
+	if (err)
+		goto give_back;
+	return 0;
+
+give_back:
+	nsproxy_defer_unpublish();
+	nsd_hooks_quiesce();
+	nsproxy_defer_drain();
+	nsd_hooks_give_back();
+stop:
+	nsproxy_defer_stop();
+	return err;
+}
+
+static void __exit nsproxy_defer_module_exit(void)
+{
+	/* From here on every release that begins is the caller's own. */
+	nsproxy_defer_unpublish();
+	nsd_hooks_quiesce();
+	/* The rest still goes through our delayed_mntput(). */
+	nsproxy_defer_drain();
+	nsd_hooks_give_back();
+	nsproxy_defer_stop();
+}
+
+module_init(nsproxy_defer_module_init);
+module_exit(nsproxy_defer_module_exit);
+MODULE_DESCRIPTION("Takes the RCU grace period out of setns(), unshare() and exit");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,806 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Deferred release of namespaces: the engine
+ *
+ * Dropping the last reference to an nsproxy can wait for an RCU grace period,
+ * and the task that calls setns(2), unshare(2) or exits pays for it. Here the
+ * release is queued instead, and a worker pays, once for many.
+ *
+ * The trick is that the corpse is its own queue entry: the caller hands over
+ * one llist_node inside the dying object, so that queuing never allocates,
+ * never fails for want of memory and never sleeps. An object moves through
+ * these stages, in this order:
+ *
+ *   arrivals	a lockless list, any task adds to it;
+ *   gp		one batch, closed, whose grace period is under way;
+ *   ready	one batch whose grace period is over, being handed out;
+ *   slot	one object, being released by a work item.
+ *
+ * There is one rcu_head, so one batch in gp at a time: what arrives during a
+ * grace period forms the next batch. The slots of a batch run in parallel,
+ * because a release may itself wait for a grace period (put_mnt_ns() does) and
+ * waits that overlap share it. A release that hangs keeps its slot and nothing
+ * else.
+ *
+ * Flushing asks "is everything gone that was queued before now?". Objects have
+ * room for a list pointer and no more, so the answer is kept per batch: gp,
+ * ready and every busy slot carry the number of their batch and stand, oldest
+ * first, on one list. A flush waits until that list begins after the batch
+ * that is collecting now.
+ *
+ * This file is the same in the module and in the patch series; it knows
+ * neither the kernel's version nor how its objects came here. Its users supply
+ * that through struct nsproxy_defer_ops.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/atomic.h>
+#include <linux/completion.h>
+#include <linux/errno.h>
+#include <linux/jiffies.h>
+#include <linux/kernel.h>
+#include <linux/kobject.h>
+#include <linux/list.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/nsproxy_defer.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
+#include <linux/workqueue.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/nsproxy_defer.h>
+
+/*
+ * How many releases run at once. Each may hold a kernel thread through a grace
+ * period, and the grace periods that a backlog costs are about two for each
+ * NSPROXY_DEFER_SLOTS objects.
+ */
+#define NSPROXY_DEFER_SLOTS		128
+#define NSPROXY_DEFER_MAX_PENDING	1024
+
+/* No mode= was given; nsproxy_defer_start() replaces it. */
+#define MODE_UNSET			(-1)
+
+enum {
+	STAT_DEFERRED,
+	STAT_RELEASED,
+	STAT_INLINE_OFF,
+	STAT_INLINE_SAFE,
+	STAT_INLINE_BOUND,
+	STAT_INLINE_SHARED,
+	STAT_BATCHES,
+	STAT_FLUSH_USER,
+	STAT_FLUSH_UMOUNT,
+	STAT_FLUSH_UCOUNT,
+	NR_DEFER_STATS,
+};
+
+struct stats {
+	unsigned long count[NR_DEFER_STATS];
+};
+
+static DEFINE_PER_CPU(struct stats, stats);
+
+/* Something that a flush may have to wait for; on @tracked, oldest first. */
+struct tracked {
+	struct list_head node;
+	unsigned long batch;
+	unsigned long since;
+};
+
+struct slot {
+	struct tracked t;
+	struct list_head idle;
+	struct work_struct work;
+	struct llist_node *member;
+};
+
+struct waiter {
+	struct list_head node;
+	struct completion done;
+	unsigned long batch;
+	bool skip_stalled;
+};
+
+static const struct nsproxy_defer_ops *ops;
+static struct workqueue_struct *wq;
+static struct kobject *kobj;
+
+static LLIST_HEAD(arrivals);
+static atomic_t mode = ATOMIC_INIT(MODE_UNSET);
+static atomic_t max_pending = ATOMIC_INIT(NSPROXY_DEFER_MAX_PENDING);
+static atomic_t pending = ATOMIC_INIT(0);
+static atomic_t high_water = ATOMIC_INIT(0);
+
+/*
+ * Protects everything below. Taken by the first arrival of a batch, by the RCU
+ * callback and by slots, never for an object that joins a batch.
+ */
+static DEFINE_SPINLOCK(lock);
+static LIST_HEAD(tracked);
+static LIST_HEAD(idle);
+static LIST_HEAD(waiters);
+static struct slot slots[NSPROXY_DEFER_SLOTS];
+static unsigned long next_batch = 1;
+static struct llist_node *gp_members;
+static struct tracked gp;
+static bool gp_over;
+static struct rcu_head gp_head;
+static struct llist_node *ready_members;
+static struct tracked ready;
+static unsigned long gp_seq_start;
+static unsigned long gp_seq_total;
+
+static const char * const mode_names[] = {
+	[NSPROXY_DEFER_OFF]	= "off",
+	[NSPROXY_DEFER_SAFE]	= "safe",
+	[NSPROXY_DEFER_ALL]	= "all",
+};
+
+static void count(int stat)
+{
+	this_cpu_inc(stats.count[stat]);
+}
+
+static unsigned long gp_seq(void)
+{
+	return ops->gp_seq ? ops->gp_seq() : 0;
+}
+
+/* Batch numbers wrap, so they are compared as jiffies are. */
+static bool batch_after(unsigned long a, unsigned long b)
+{
+	return (long)(b - a) < 0;
+}
+
+static void track(struct tracked *t, unsigned long batch, struct list_head *before)
+{
+	if (list_empty(&tracked))
+		gp_seq_start = gp_seq();
+	t->batch = batch;
+	t->since = jiffies;
+	list_add_tail(&t->node, before);
+}
+
+static void untrack(struct tracked *t)
+{
+	list_del(&t->node);
+	if (list_empty(&tracked))
+		gp_seq_total += gp_seq() - gp_seq_start;
+}
+
+static bool stalled(const struct tracked *t)
+{
+	return time_after(jiffies, t->since + NSPROXY_DEFER_STALL_SECS * HZ);
+}
+
+/* Is every object gone that was queued in @batch or before? */
+static bool all_gone(unsigned long batch, bool skip_stalled)
+{
+	struct tracked *t;
+
+	if (!batch_after(next_batch, batch))
+		return false;
+	list_for_each_entry(t, &tracked, node) {
+		if (batch_after(t->batch, batch))
+			return true;
+		/* RCU and the queue cannot stall, only what runs in a slot. */
+		if (!skip_stalled || t == &gp || t == &ready || !stalled(t))
+			return false;
+	}
+	return true;
+}
+
+static void wake_waiters(void)
+{
+	struct waiter *w, *next;
+
+	list_for_each_entry_safe(w, next, &waiters, node) {
+		if (!all_gone(w->batch, w->skip_stalled))
+			continue;
+		list_del_init(&w->node);
+		complete(&w->done);
+	}
+}
+
+static void gp_callback(struct rcu_head *head);
+
+static void give_member(struct slot *slot)
+{
+	slot->member = ready_members;
+	ready_members = ready_members->next;
+	track(&slot->t, ready.batch, &ready.node);
+	if (!ready_members)
+		untrack(&ready);
+}
+
+static void start_slot(struct slot *slot)
+{
+	list_del(&slot->idle);
+	queue_work(wq, &slot->work);
+}
+
+/* Move on whatever can move on. Called with the lock held whenever something changed. */
+static void advance(void)
+{
+	struct slot *slot, *next;
+
+	if (gp_over && !ready_members) {
+		ready_members = gp_members;
+		track(&ready, gp.batch, &gp.node);
+		untrack(&gp);
+		gp_members = NULL;
+		gp_over = false;
+	}
+
+	list_for_each_entry_safe(slot, next, &idle, idle) {
+		if (!ready_members)
+			break;
+		give_member(slot);
+		start_slot(slot);
+	}
+
+	if (!gp_members && !llist_empty(&arrivals)) {
+		/*
+		 * llist_del_all() pairs with the llist_add() of each arrival:
+		 * all that the tasks did to take their objects out of sight
+		 * comes before call_rcu(), so that the grace period covers
+		 * every reader that may still see one of them.
+		 */
+		gp_members = llist_del_all(&arrivals);
+		track(&gp, next_batch++, &tracked);
+		count(STAT_BATCHES);
+		trace_nsproxy_defer_batch(gp.batch, atomic_read(&pending));
+		ops->call_rcu(&gp_head, gp_callback);
+	}
+}
+
+static void gp_callback(struct rcu_head *head)
+{
+	spin_lock_bh(&lock);
+	gp_over = true;
+	advance();
+	spin_unlock_bh(&lock);
+}
+
+/*
+ * What a release left to another context may belong to any slot that is busy
+ * now, and its owner may be done before it is. So whoever takes it counts as
+ * the oldest of all until it is finished.
+ */
+static void hold_back_flushes(struct slot *slot)
+{
+	struct tracked *oldest;
+
+	spin_lock_bh(&lock);
+	oldest = list_first_entry(&tracked, struct tracked, node);
+	slot->t.batch = oldest->batch;
+	slot->t.since = jiffies;
+	list_move(&slot->t.node, &tracked);
+	spin_unlock_bh(&lock);
+}
+
+/* Gives the slot its next object; returns false when there is none. */
+static bool next_member(struct slot *slot)
+{
+	bool busy;
+
+	spin_lock_bh(&lock);
+	if (slot->member) {
+		count(STAT_RELEASED);
+		atomic_dec(&pending);
+		slot->member = NULL;
+	}
+	/* The next object goes on the list before this one leaves it. */
+	busy = ready_members;
+	if (busy) {
+		list_del(&slot->t.node);
+		give_member(slot);
+	} else {
+		untrack(&slot->t);
+		list_add(&slot->idle, &idle);
+	}
+	advance();
+	wake_waiters();
+	spin_unlock_bh(&lock);
+	return busy;
+}
+
+static void slot_work(struct work_struct *work)
+{
+	struct slot *slot = container_of(work, struct slot, work);
+
+	do {
+		if (slot->member) {
+			trace_nsproxy_defer_release(slot->member, slot->t.batch);
+			ops->release(slot->member);
+		}
+		if (ops->finish) {
+			do
+				hold_back_flushes(slot);
+			while (ops->finish());
+		}
+	} while (next_member(slot));
+}
+
+/**
+ * nsproxy_defer_enabled - is the mode other than off?
+ *
+ * Context: any.
+ */
+bool nsproxy_defer_enabled(void)
+{
+	return atomic_read(&mode) != NSPROXY_DEFER_OFF;
+}
+
+/**
+ * nsproxy_defer_busy - may anything be pending?
+ *
+ * A hint that needs no lock: what the calling task has queued, or has seen
+ * the end of, is always taken into account.
+ *
+ * Context: any.
+ */
+bool nsproxy_defer_busy(void)
+{
+	return atomic_read(&pending) || !list_empty_careful(&tracked);
+}
+
+/**
+ * nsproxy_defer_count_inline - count a release that had nothing to wait for
+ *
+ * Context: any.
+ */
+void nsproxy_defer_count_inline(void)
+{
+	count(nsproxy_defer_enabled() ? STAT_INLINE_SHARED : STAT_INLINE_OFF);
+}
+
+/* Claims a place below max_pending; returns the new number, or 0 if there is none. */
+static int claim(void)
+{
+	int old, seen = atomic_read(&pending);
+
+	do {
+		old = seen;
+		if (old >= atomic_read(&max_pending))
+			return 0;
+		seen = atomic_cmpxchg(&pending, old, old + 1);
+	} while (seen != old);
+	return old + 1;
+}
+
+static void raise_high_water(int now)
+{
+	int old, seen = atomic_read(&high_water);
+
+	do {
+		old = seen;
+		if (old >= now)
+			return;
+		seen = atomic_cmpxchg(&high_water, old, now);
+	} while (seen != old);
+}
+
+/**
+ * nsproxy_defer_queue - leave the release of an object to the worker
+ * @node: a list node in the object, which must not be used otherwise: nobody
+ *	may read or write these bytes from now on, readers under RCU included
+ * @visible: a program could tell that the release is late
+ *
+ * The object must be out of sight of new readers.
+ *
+ * Context: process or softirq context, does not sleep.
+ * Return: true if the object is no longer the caller's; false if the caller
+ * must release it now: the mode says so, or max_pending is reached.
+ */
+bool nsproxy_defer_queue(struct llist_node *node, bool visible)
+{
+	int now;
+
+	switch (atomic_read(&mode)) {
+	case NSPROXY_DEFER_OFF:
+		count(STAT_INLINE_OFF);
+		return false;
+	case NSPROXY_DEFER_SAFE:
+		if (!visible)
+			break;
+		count(STAT_INLINE_SAFE);
+		return false;
+	}
+
+	now = claim();
+	if (!now) {
+		count(STAT_INLINE_BOUND);
+		return false;
+	}
+	raise_high_water(now);
+	count(STAT_DEFERRED);
+	trace_nsproxy_defer_queue(node, now);
+
+	/* Only the first of a batch has to see that the batch gets going. */
+	if (llist_add(node, &arrivals)) {
+		spin_lock_bh(&lock);
+		advance();
+		spin_unlock_bh(&lock);
+	}
+	return true;
+}
+
+/**
+ * nsproxy_defer_kick - have a worker call ops->finish()
+ *
+ * Context: process or softirq context, does not sleep.
+ * Return: false if every slot is busy. Then the caller may do it itself.
+ */
+bool nsproxy_defer_kick(void)
+{
+	struct slot *slot = NULL;
+
+	spin_lock_bh(&lock);
+	if (!list_empty(&idle)) {
+		slot = list_first_entry(&idle, struct slot, idle);
+		/* As old as the oldest: see hold_back_flushes(). */
+		track(&slot->t, list_empty(&tracked) ? next_batch - 1 :
+		      list_first_entry(&tracked, struct tracked, node)->batch,
+		      tracked.next);
+		start_slot(slot);
+	}
+	spin_unlock_bh(&lock);
+	return !!slot;
+}
+
+/**
+ * nsproxy_defer_flush - wait until all is released that was queued before
+ * @why: who asks, see &enum nsproxy_defer_why
+ *
+ * Returns at once when nothing is pending.
+ *
+ * Context: process context, may sleep, for a grace period or two and for as
+ * long as file systems take to shut down. The caller must hold no lock that a
+ * release may want.
+ * Return: 0, or -EINTR if a fatal signal came first.
+ */
+int nsproxy_defer_flush(enum nsproxy_defer_why why)
+{
+	struct waiter w;
+	long left;
+
+	if (!nsproxy_defer_busy())
+		return 0;
+
+	init_completion(&w.done);
+	w.skip_stalled = why != NSPROXY_DEFER_USER;
+	spin_lock_bh(&lock);
+	w.batch = llist_empty(&arrivals) ? next_batch - 1 : next_batch;
+	if (all_gone(w.batch, w.skip_stalled)) {
+		spin_unlock_bh(&lock);
+		return 0;
+	}
+	list_add_tail(&w.node, &waiters);
+	spin_unlock_bh(&lock);
+	count(STAT_FLUSH_USER + why);
+
+	do {
+		left = wait_for_completion_killable_timeout(&w.done, HZ);
+		spin_lock_bh(&lock);
+		/* Nobody wakes us when the clock makes a release a stalled one. */
+		wake_waiters();
+		if (left < 0)
+			list_del_init(&w.node);
+		if (list_empty(&w.node) && !left)
+			left = 1;
+		spin_unlock_bh(&lock);
+	} while (!left);
+
+	return left < 0 ? -EINTR : 0;
+}
+
+static void note_safe(void)
+{
+	if (ops && ops->safe_note && atomic_read(&mode) == NSPROXY_DEFER_SAFE)
+		pr_info("%s\n", ops->safe_note);
+}
+
+static int set_mode(const char *word)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(mode_names); i++) {
+		if (!sysfs_streq(word, mode_names[i]))
+			continue;
+		atomic_set(&mode, i);
+		note_safe();
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int set_max_pending(const char *word)
+{
+	int value;
+
+	if (kstrtoint(word, 0, &value) || value < 1)
+		return -EINVAL;
+	atomic_set(&max_pending, value);
+	return 0;
+}
+
+static int mode_param_set(const char *val, const struct kernel_param *kp)
+{
+	int err = val ? set_mode(val) : -EINVAL;
+
+	if (err)
+		pr_err("mode=%s: give off, safe or all\n", val ? val : "");
+	return err;
+}
+
+static int max_pending_param_set(const char *val, const struct kernel_param *kp)
+{
+	int err = val ? set_max_pending(val) : -EINVAL;
+
+	if (err)
+		pr_err("max_pending=%s: give a number from 1 to %d\n",
+		       val ? val : "", INT_MAX);
+	return err;
+}
+
+static const struct kernel_param_ops mode_param_ops = {
+	.set = mode_param_set,
+};
+
+static const struct kernel_param_ops max_pending_param_ops = {
+	.set = max_pending_param_set,
+};
+
+/* Once running, the knobs in /sys/kernel/nsproxy_defer are the only door. */
+module_param_cb(mode, &mode_param_ops, NULL, 0);
+MODULE_PARM_DESC(mode, "off, safe or all: which releases are deferred");
+module_param_cb(max_pending, &max_pending_param_ops, NULL, 0);
+MODULE_PARM_DESC(max_pending, "how many releases may be pending (default 1024)");
+
+static ssize_t mode_show(struct kobject *kobj, struct kobj_attribute *attr,
+			 char *buf)
+{
+	return sprintf(buf, "%s\n", mode_names[atomic_read(&mode)]);
+}
+
+static ssize_t mode_store(struct kobject *kobj, struct kobj_attribute *attr,
+			  const char *buf, size_t len)
+{
+	return set_mode(buf) ?: len;
+}
+
+static ssize_t max_pending_show(struct kobject *kobj,
+				struct kobj_attribute *attr, char *buf)
+{
+	return sprintf(buf, "%d\n", atomic_read(&max_pending));
+}
+
+static ssize_t max_pending_store(struct kobject *kobj,
+				 struct kobj_attribute *attr,
+				 const char *buf, size_t len)
+{
+	return set_max_pending(buf) ?: len;
+}
+
+static ssize_t pending_show(struct kobject *kobj, struct kobj_attribute *attr,
+			    char *buf)
+{
+	return sprintf(buf, "%d\n", atomic_read(&pending));
+}
+
+static ssize_t flush_store(struct kobject *kobj, struct kobj_attribute *attr,
+			   const char *buf, size_t len)
+{
+	return nsproxy_defer_flush(NSPROXY_DEFER_USER) ?: len;
+}
+
+static struct kobj_attribute mode_attr =
+	__ATTR(mode, 0644, mode_show, mode_store);
+static struct kobj_attribute max_pending_attr =
+	__ATTR(max_pending, 0644, max_pending_show, max_pending_store);
+static struct kobj_attribute pending_attr =
+	__ATTR(pending, 0444, pending_show, NULL);
+static struct kobj_attribute flush_attr =
+	__ATTR(flush, 0200, NULL, flush_store);
+
+static const struct attribute *knobs[] = {
+	&mode_attr.attr,
+	&max_pending_attr.attr,
+	&pending_attr.attr,
+	&flush_attr.attr,
+	NULL
+};
+
+struct stat_attr {
+	struct kobj_attribute attr;
+	int stat;
+};
+
+static ssize_t stat_show(struct kobject *kobj, struct kobj_attribute *attr,
+			 char *buf)
+{
+	int stat = container_of(attr, struct stat_attr, attr)->stat;
+	unsigned long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += per_cpu(stats, cpu).count[stat];
+	return sprintf(buf, "%lu\n", sum);
+}
+
+static ssize_t grace_periods_show(struct kobject *kobj,
+				  struct kobj_attribute *attr, char *buf)
+{
+	unsigned long sum;
+
+	spin_lock_bh(&lock);
+	sum = gp_seq_total;
+	if (!list_empty(&tracked))
+		sum += gp_seq() - gp_seq_start;
+	spin_unlock_bh(&lock);
+	return sprintf(buf, "%lu\n", sum);
+}
+
+static ssize_t high_water_show(struct kobject *kobj,
+			       struct kobj_attribute *attr, char *buf)
+{
+	return sprintf(buf, "%d\n", atomic_read(&high_water));
+}
+
+#define STAT_ATTR(_name, _stat) \
+	static struct stat_attr _name##_attr = { \
+		.attr = __ATTR(_name, 0444, stat_show, NULL), \
+		.stat = _stat, \
+	}
+
+STAT_ATTR(deferred, STAT_DEFERRED);
+STAT_ATTR(released, STAT_RELEASED);
+STAT_ATTR(inline_off, STAT_INLINE_OFF);
+STAT_ATTR(inline_safe, STAT_INLINE_SAFE);
+STAT_ATTR(inline_bound, STAT_INLINE_BOUND);
+STAT_ATTR(inline_shared, STAT_INLINE_SHARED);
+STAT_ATTR(batches, STAT_BATCHES);
+STAT_ATTR(flush_user, STAT_FLUSH_USER);
+STAT_ATTR(flush_umount, STAT_FLUSH_UMOUNT);
+STAT_ATTR(flush_ucount, STAT_FLUSH_UCOUNT);
+static struct kobj_attribute grace_periods_attr =
+	__ATTR(grace_periods, 0444, grace_periods_show, NULL);
+static struct kobj_attribute high_water_attr =
+	__ATTR(high_water, 0444, high_water_show, NULL);
+
+static struct attribute *stat_attrs[] = {
+	&deferred_attr.attr.attr,
+	&released_attr.attr.attr,
+	&inline_off_attr.attr.attr,
+	&inline_safe_attr.attr.attr,
+	&inline_bound_attr.attr.attr,
+	&inline_shared_attr.attr.attr,
+	&batches_attr.attr.attr,
+	&flush_user_attr.attr.attr,
+	&flush_umount_attr.attr.attr,
+	&flush_ucount_attr.attr.attr,
+	&grace_periods_attr.attr,
+	&high_water_attr.attr,
+	NULL
+};
+
+static const struct attribute_group stat_group = {
+	.name = "stats",
+	.attrs = stat_attrs,
+};
+
+/**
+ * nsproxy_defer_start - get ready to take objects
+ * @new_ops: what the engine needs to know; must stay until nsproxy_defer_stop()
+ *
+ * The mode is what the mode= parameter said, or else @new_ops->default_mode.
+ *
+ * Context: process context, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int nsproxy_defer_start(const struct nsproxy_defer_ops *new_ops)
+{
+	int i;
+
+	/*
+	 * Not WQ_MEM_RECLAIM: a file system that shuts down may flush work
+	 * items of queues that are not, and lockdep would rightly complain.
+	 */
+	wq = alloc_workqueue(KBUILD_MODNAME, WQ_UNBOUND, NSPROXY_DEFER_SLOTS);
+	if (!wq)
+		return -ENOMEM;
+
+	ops = new_ops;
+	for (i = 0; i < NSPROXY_DEFER_SLOTS; i++) {
+		INIT_WORK(&slots[i].work, slot_work);
+		list_add_tail(&slots[i].idle, &idle);
+	}
+	atomic_cmpxchg(&mode, MODE_UNSET, ops->default_mode);
+	note_safe();
+	return 0;
+}
+
+/**
+ * nsproxy_defer_publish - make /sys/kernel/nsproxy_defer
+ *
+ * Context: process context, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int nsproxy_defer_publish(void)
+{
+	int err;
+
+	kobj = kobject_create_and_add("nsproxy_defer", kernel_kobj);
+	if (!kobj)
+		return -ENOMEM;
+	err = sysfs_create_files(kobj, knobs);
+	if (!err)
+		err = sysfs_create_group(kobj, &stat_group);
+	if (err) {
+		kobject_put(kobj);
+		kobj = NULL;
+	}
+	return err;
+}
+
+/**
+ * nsproxy_defer_unpublish - remove the folder, and defer nothing from now on
+ *
+ * Waits for tasks that are inside one of the files, a flush for example.
+ * Objects may still be queued by tasks that looked at the mode before.
+ *
+ * Context: process context, may sleep.
+ */
+void nsproxy_defer_unpublish(void)
+{
+	if (kobj) {
+		sysfs_remove_group(kobj, &stat_group);
+		sysfs_remove_files(kobj, knobs);
+		kobject_put(kobj);
+		kobj = NULL;
+	}
+	atomic_set(&mode, NSPROXY_DEFER_OFF);
+}
+
+/**
+ * nsproxy_defer_drain - wait until nothing is pending at all
+ *
+ * No object may be queued any more.
+ *
+ * Context: process context, sleeps for as long as the releases take.
+ */
+void nsproxy_defer_drain(void)
+{
+	struct waiter w = { .skip_stalled = false };
+
+	init_completion(&w.done);
+	spin_lock_bh(&lock);
+	w.batch = llist_empty(&arrivals) ? next_batch - 1 : next_batch;
+	list_add_tail(&w.node, &waiters);
+	wake_waiters();
+	spin_unlock_bh(&lock);
+	wait_for_completion(&w.done);
+}
+
+/**
+ * nsproxy_defer_stop - the end of the engine
+ *
+ * Nothing may be queued, kicked or flushed any more. When it returns, no code
+ * of this file runs or will run, in any context.
+ *
+ * Context: process context, sleeps for a grace period at least.
+ */
+void nsproxy_defer_stop(void)
+{
+	nsproxy_defer_drain();
+	/* The callback let go of the lock, but may not have returned yet. */
+	rcu_barrier();
+	destroy_workqueue(wq);
+	WARN_ON(atomic_read(&pending) || !list_empty(&tracked));
+}

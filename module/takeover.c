@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the module takes over: the table and the replacements
+ *
+ * This is for kernels since 3.17, where readers of another task's namespaces
+ * hold task_lock() and nothing of an nsproxy has to wait for a grace period.
+ * What does wait is the last put of a mount namespace, in namespace_unlock().
+ * All other releases run at once, in the caller, as they always did.
+ *
+ * Every replacement is an SRCU reader for as long as it runs: it may sleep, and
+ * the module must not go away under it.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/bug.h>
+#include <linux/nsproxy.h>
+#include <linux/nsproxy_defer.h>
+#include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/srcu.h>
+#include <linux/user_namespace.h>
+#include <linux/workqueue.h>
+
+#include "compat/compat.h"
+#include "compat/kcall.h"
+#include "mntput.h"
+#include "symbols.h"
+#include "takeover.h"
+
+DEFINE_SRCU(nsd_hook_srcu);
+
+DEFINE_KCALL(nsd_free_nsproxy, void (struct nsproxy *ns));
+DEFINE_KCALL(nsd_inc_ucount, struct ucounts *(struct user_namespace *ns,
+					      kuid_t uid, enum ucount_type type));
+DEFINE_KCALL(nsd_from_mnt_ns, struct ns_common *(struct mnt_namespace *mnt_ns));
+
+/*
+ * Does this nsproxy hold the last reference to its mount namespace? If not,
+ * drop the one it holds right here and let the original do the rest: looking
+ * first and dropping later would leave the wait to the caller whenever two
+ * nsproxies of one mount namespace die at the same time.
+ */
+static bool holds_last_mnt_ns(struct pt_regs *regs)
+{
+	struct nsproxy *ns = (void *)regs_get_kernel_argument(regs, 0);
+	struct mnt_namespace *mnt_ns = ns->mnt_ns;
+
+	if (nsproxy_defer_enabled() && mnt_ns) {
+		if (!nsd_put_shared_mnt_ns(mnt_ns, kcall(nsd_from_mnt_ns)(mnt_ns)))
+			return true;
+		ns->mnt_ns = NULL;
+	}
+	nsproxy_defer_count_inline();
+	return false;
+}
+
+static void replace_free_nsproxy(struct nsproxy *ns)
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+
+	/*
+	 * The count has come to zero and nobody looks at it again. What else
+	 * the structure holds is needed for the release.
+	 */
+	BUILD_BUG_ON(offsetof(struct nsproxy, count));
+	BUILD_BUG_ON(offsetof(struct nsproxy, uts_ns) < sizeof(struct llist_node));
+	if (!nsproxy_defer_queue((struct llist_node *)&ns->count, true))
+		kcall(nsd_free_nsproxy)(ns);
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+}
+
+/**
+ * nsd_release - release an nsproxy that replace_free_nsproxy() queued
+ * @node: its list node
+ *
+ * Context: process context, may sleep.
+ */
+void nsd_release(struct llist_node *node)
+{
+	kcall(nsd_free_nsproxy)((struct nsproxy *)node);
+}
+
+/* Kernel threads have no limits to run into, and one of them does the releases. */
+static bool may_be_short_of_namespaces(struct pt_regs *regs)
+{
+	enum ucount_type type = regs_get_kernel_argument(regs, 2);
+
+	return type <= UCOUNT_TIME_NAMESPACES && nsproxy_defer_busy() &&
+	       !(current->flags & PF_KTHREAD);
+}
+
+/*
+ * A namespace that is pending counts until it is released. On a stock kernel it
+ * would be gone by now, so a limit is only reached if it is reached without it.
+ */
+static struct ucounts *replace_inc_ucount(struct user_namespace *ns, kuid_t uid,
+					  enum ucount_type type)
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+	struct ucounts *ucounts;
+
+	ucounts = kcall(nsd_inc_ucount)(ns, uid, type);
+	if (!ucounts && !nsproxy_defer_flush(NSPROXY_DEFER_UCOUNT))
+		ucounts = kcall(nsd_inc_ucount)(ns, uid, type);
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+	return ucounts;
+}
+
+/*
+ * umount(2) is a barrier. Before the call, so that what is pending neither
+ * holds the file system nor makes the mount look busy; and after it, so that
+ * the last of several tasks to return finds everything gone, however their
+ * calls overlapped. A fatal signal ends the wait; the task will not see what
+ * umount(2) returns.
+ */
+static long umount_barrier(long (*original)(const struct pt_regs *regs),
+			   const struct pt_regs *regs)
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+	long ret;
+
+	nsproxy_defer_flush(NSPROXY_DEFER_UMOUNT);
+	ret = original(regs);
+	if (!ret)
+		nsproxy_defer_flush(NSPROXY_DEFER_UMOUNT);
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+	return ret;
+}
+
+#define UMOUNT_SYSCALL(name) \
+	DEFINE_KCALL(nsd_##name, long (const struct pt_regs *regs)); \
+	static long original_##name(const struct pt_regs *regs) \
+	{ \
+		return kcall(nsd_##name)(regs); \
+	} \
+	static long replace_##name(const struct pt_regs *regs) \
+	{ \
+		return umount_barrier(original_##name, regs); \
+	} \
+	static void set_##name(unsigned long address) \
+	{ \
+		kcall_set(nsd_##name, address); \
+	} \
+	static const char * const name##_names[] = { #name, NULL }
+
+UMOUNT_SYSCALL(__x64_sys_umount);
+UMOUNT_SYSCALL(__ia32_sys_umount);
+UMOUNT_SYSCALL(__ia32_sys_oldumount);
+
+static void replace_delayed_mntput(struct work_struct *unused)
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+
+	nsd_delayed_mntput();
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+}
+
+static void set_free_nsproxy(unsigned long address)
+{
+	kcall_set(nsd_free_nsproxy, address);
+}
+
+static void set_inc_ucount(unsigned long address)
+{
+	kcall_set(nsd_inc_ucount, address);
+}
+
+/* The replacement does all of its work; there is no original to call. */
+static void set_delayed_mntput(unsigned long address)
+{
+}
+
+/*
+ * Since 6.19 the function is called nsproxy_free(), and comes after
+ * nsproxy_ns_active_put(), which takes the namespaces out of sight and must
+ * not be late.
+ */
+static const char * const free_nsproxy_names[] = {
+	"nsproxy_free", "free_nsproxy", NULL
+};
+
+static const char * const inc_ucount_names[] = { "inc_ucount", NULL };
+static const char * const delayed_mntput_names[] = { "delayed_mntput", NULL };
+
+struct nsd_hook nsd_hooks[] = {
+	{
+		.names = free_nsproxy_names,
+		.replacement = replace_free_nsproxy,
+		.wanted = holds_last_mnt_ns,
+		.set_original = set_free_nsproxy,
+	},
+	{
+		.names = inc_ucount_names,
+		.replacement = replace_inc_ucount,
+		.wanted = may_be_short_of_namespaces,
+		.set_original = set_inc_ucount,
+	},
+	{
+		.names = __x64_sys_umount_names,
+		.replacement = replace___x64_sys_umount,
+		.set_original = set___x64_sys_umount,
+	},
+	{
+		.names = __ia32_sys_umount_names,
+		.replacement = replace___ia32_sys_umount,
+		.set_original = set___ia32_sys_umount,
+		.optional = true,
+	},
+	{
+		.names = __ia32_sys_oldumount_names,
+		.replacement = replace___ia32_sys_oldumount,
+		.set_original = set___ia32_sys_oldumount,
+		.optional = true,
+	},
+	{
+		.names = delayed_mntput_names,
+		.replacement = replace_delayed_mntput,
+		.set_original = set_delayed_mntput,
+	},
+	{}
+};
+
+/**
+ * nsd_takeover_init - find what the replacements need besides their originals
+ *
+ * Context: process context, after nsd_symbols_init().
+ * Return: 0; -ENOENT if the kernel lacks a function, which the log names.
+ */
+int nsd_takeover_init(void)
+{
+	unsigned long address = nsd_symbol("from_mnt_ns");
+
+	if (!address) {
+		pr_err("this kernel has no function from_mnt_ns\n");
+		return -ENOENT;
+	}
+	kcall_set(nsd_from_mnt_ns, address);
+	return 0;
+}
