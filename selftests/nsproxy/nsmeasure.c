@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdnoreturn.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -33,7 +34,7 @@
 static int own_net = -1;
 static int all_flags;
 
-static _Noreturn void die(const char *fmt, ...)
+static noreturn void die(const char *fmt, ...)
 {
 	va_list ap;
 

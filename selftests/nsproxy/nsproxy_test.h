@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the tests of this folder share.
+ *
+ * They speak to the deferral through /sys/kernel/nsproxy_defer only, so that
+ * the loadable module and a patched kernel are tested by the same programs.
+ */
+#ifndef NSPROXY_TEST_H
+#define NSPROXY_TEST_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "gp.h"
+
+#ifndef CLONE_NEWCGROUP
+#define CLONE_NEWCGROUP 0x02000000
+#endif
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+#ifndef __NR_pidfd_open
+#define __NR_pidfd_open 434
+#endif
+
+#define NSP_DIR "/sys/kernel/nsproxy_defer"
+
+/*
+ * The harness gives a test 30 seconds.  A debug kernel under an emulator
+ * needs more, and a test that hangs is ended by this all the same.
+ */
+#define NSP_TIMEOUT 240
+
+/* For code in a child, where the harness' own checks do not reach. */
+#define CHECK(cond) do {						\
+	if (!(cond)) {							\
+		fprintf(stderr, "# %s:%d: %s: %s\n", __FILE__, __LINE__,	\
+			#cond, strerror(errno));			\
+		return 1;						\
+	}								\
+} while (0)
+
+static inline int nsp_put(const char *path, const char *value)
+{
+	size_t len = strlen(value);
+	int fd, err = 0;
+
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, value, len) != (ssize_t)len)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static inline int nsp_get(const char *path, char *buf, size_t size)
+{
+	ssize_t len;
+	int fd, err = 0;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	len = read(fd, buf, size - 1);
+	if (len < 0)
+		err = -errno;
+	close(fd);
+	buf[len < 0 ? 0 : len] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
+	return err;
+}
+
+/* Write a knob: 0 or a negative errno. */
+static inline int nsp_set(const char *knob, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), NSP_DIR "/%s", knob);
+	return nsp_put(path, value);
+}
+
+static inline int nsp_set_num(const char *knob, long value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", value);
+	return nsp_set(knob, text);
+}
+
+/* Read a number: itself or a negative errno. */
+static inline long nsp_num(const char *knob)
+{
+	char path[128], text[64], *end;
+	long n;
+	int err;
+
+	snprintf(path, sizeof(path), NSP_DIR "/%s", knob);
+	err = nsp_get(path, text, sizeof(text));
+	if (err)
+		return err;
+	n = strtol(text, &end, 10);
+	return end == text || *end ? -EINVAL : n;
+}
+
+static inline int nsp_flush(void)
+{
+	return nsp_set("flush", "1");
+}
+
+static inline bool nsp_present(void)
+{
+	return !access(NSP_DIR "/mode", F_OK);
+}
+
+struct nsp_knobs {
+	char mode[32];
+	char max_pending[32];
+};
+
+static inline int nsp_save(struct nsp_knobs *knobs)
+{
+	int err = nsp_get(NSP_DIR "/mode", knobs->mode, sizeof(knobs->mode));
+
+	if (err)
+		return err;
+	return nsp_get(NSP_DIR "/max_pending", knobs->max_pending,
+		       sizeof(knobs->max_pending));
+}
+
+static inline int nsp_restore(const struct nsp_knobs *knobs)
+{
+	int err = nsp_set("mode", knobs->mode);
+
+	if (err)
+		return err;
+	return nsp_set("max_pending", knobs->max_pending);
+}
+
+static inline pid_t nsp_gettid(void)
+{
+	return syscall(SYS_gettid);
+}
+
+/* Wait for @pid: its exit code, or 128 and its signal. */
+static inline int nsp_wait(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) != pid)
+		if (errno != EINTR)
+			return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status)
+				 : 128 + WTERMSIG(status);
+}
+
+/*
+ * Start @fn in a child that dies with its parent, since a test that is ended
+ * by its time limit must not leave a storm behind.
+ */
+static inline pid_t nsp_start(int (*fn)(void *), void *arg)
+{
+	pid_t pid, parent = getpid();
+
+	fflush(stdout);
+	fflush(stderr);
+	pid = fork();
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	_exit(fn(arg));
+}
+
+static inline int nsp_run(int (*fn)(void *), void *arg)
+{
+	pid_t pid = nsp_start(fn, arg);
+
+	return pid < 0 ? -1 : nsp_wait(pid);
+}
+
+static inline int nsp_pidfd_open(pid_t pid)
+{
+	return syscall(__NR_pidfd_open, pid, 0);
+}
+
+/* Is this kernel at least Linux @major.@minor? */
+static inline bool nsp_linux(int major, int minor)
+{
+	struct utsname uts;
+	int a = 0, b = 0;
+
+	if (uname(&uts) || sscanf(uts.release, "%d.%d", &a, &b) != 2)
+		abort();
+	return a > major || (a == major && b >= minor);
+}
+
+/* A mount namespace of its own, which passes nothing on. */
+static inline int nsp_own_mounts(void)
+{
+	if (unshare(CLONE_NEWNS))
+		return -1;
+	return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+}
+
+/* Become root of a user namespace of its own. */
+static inline int nsp_own_user(void)
+{
+	char map[64];
+	int uid = geteuid(), gid = getegid();
+
+	if (unshare(CLONE_NEWUSER))
+		return -1;
+	/* Before 3.19 there is no setgroups file, and no need to write it. */
+	nsp_put("/proc/self/setgroups", "deny");
+	snprintf(map, sizeof(map), "0 %d 1", uid);
+	if (nsp_put("/proc/self/uid_map", map))
+		return -1;
+	snprintf(map, sizeof(map), "0 %d 1", gid);
+	return nsp_put("/proc/self/gid_map", map) ? -1 : 0;
+}
+
+struct nsp_kind {
+	const char *name;
+	int flag;
+};
+
+static const struct nsp_kind nsp_kinds[] = {
+	{ "mnt", CLONE_NEWNS },
+	{ "uts", CLONE_NEWUTS },
+	{ "ipc", CLONE_NEWIPC },
+	{ "net", CLONE_NEWNET },
+	{ "pid", CLONE_NEWPID },
+	{ "user", CLONE_NEWUSER },
+	{ "cgroup", CLONE_NEWCGROUP },
+	{ "time", CLONE_NEWTIME },
+};
+
+/* Those of @flags that this kernel has. */
+static inline int nsp_supported(int flags)
+{
+	char path[64];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(nsp_kinds); i++) {
+		snprintf(path, sizeof(path), "/proc/self/ns/%s",
+			 nsp_kinds[i].name);
+		if (access(path, F_OK))
+			flags &= ~nsp_kinds[i].flag;
+	}
+	return flags;
+}
+
+/* A number from the environment, for runs that are longer than the default. */
+static inline long nsp_env(const char *name, long fallback)
+{
+	const char *text = getenv(name);
+	long n = text ? atol(text) : 0;
+
+	return n > 0 ? n : fallback;
+}
+
+static inline void *nsp_shared(size_t size)
+{
+	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+/*
+ * A storm: tasks that enter and leave namespaces in every way there is, for a
+ * number of rounds or until they are told to stop.
+ */
+#define NSP_STORM_MAX 16
+
+struct nsp_storm {
+	int tasks;
+	long rounds;
+	int *stop;
+	long *done;
+	pid_t pids[NSP_STORM_MAX];
+};
+
+static inline int nsp_storm_life(void *arg)
+{
+	(void)arg;
+	CHECK(!unshare(CLONE_NEWNS | nsp_supported(CLONE_NEWUTS | CLONE_NEWIPC)));
+	return 0;
+}
+
+static inline int nsp_storm_task(void *arg)
+{
+	struct nsp_storm *storm = arg;
+	int uts = nsp_supported(CLONE_NEWUTS);
+	int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	long i;
+
+	CHECK(fd >= 0);
+	for (i = 0; !storm->rounds || i < storm->rounds; i++) {
+		if (*(volatile int *)storm->stop)
+			break;
+		CHECK(!nsp_run(nsp_storm_life, NULL));
+		CHECK(!unshare(CLONE_NEWNS));
+		CHECK(!setns(fd, CLONE_NEWNS));
+		CHECK(!unshare(CLONE_NEWNS | uts));
+		__sync_fetch_and_add(storm->done, 1);
+	}
+	return 0;
+}
+
+/* @rounds a task; 0 stands for: until nsp_storm_wait() with @stop. */
+static inline int nsp_storm_start(struct nsp_storm *storm, int tasks,
+				  long rounds)
+{
+	int i;
+
+	memset(storm, 0, sizeof(*storm));
+	storm->tasks = tasks;
+	storm->rounds = rounds;
+	storm->stop = nsp_shared(sizeof(*storm->stop));
+	storm->done = nsp_shared(sizeof(*storm->done));
+	if (tasks > NSP_STORM_MAX || !storm->stop || !storm->done)
+		return -1;
+	for (i = 0; i < tasks; i++) {
+		storm->pids[i] = nsp_start(nsp_storm_task, storm);
+		if (storm->pids[i] < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* 0 if every task got through without an error. */
+static inline int nsp_storm_wait(struct nsp_storm *storm, bool stop)
+{
+	int i, err = 0;
+
+	if (stop)
+		*(volatile int *)storm->stop = 1;
+	for (i = 0; i < storm->tasks; i++)
+		if (nsp_wait(storm->pids[i]))
+			err = -1;
+	munmap(storm->stop, sizeof(*storm->stop));
+	munmap(storm->done, sizeof(*storm->done));
+	return err;
+}
+
+static struct nsp_knobs nsp_at_start;
+static pid_t nsp_main_pid;
+
+static inline void nsp_at_exit(void)
+{
+	if (getpid() != nsp_main_pid)
+		return;
+	gp_close();
+	/* A test that was ended by its time limit did not tear down. */
+	if (nsp_at_start.mode[0] && nsp_present())
+		nsp_restore(&nsp_at_start);
+	/* The harness calls it a pass when every test was skipped. */
+	if (ksft_test_num() &&
+	    ksft_get_xskip_cnt() == (int)ksft_test_num()) {
+		ksft_print_msg("nothing was tested: every test was skipped\n");
+		fflush(stdout);
+		_exit(KSFT_SKIP);
+	}
+}
+
+/* For what is found out before the harness has printed its own header. */
+static inline void nsp_skip_all(const char *why)
+{
+	ksft_print_header();
+	ksft_exit_skip("%s\n", why);
+}
+
+static inline void nsp_fail_all(const char *what, const char *why)
+{
+	ksft_print_header();
+	ksft_exit_fail_msg("%s: %s\n", what, why);
+}
+
+static inline void nsp_prepare(void)
+{
+	nsp_main_pid = getpid();
+	atexit(nsp_at_exit);
+	if (geteuid())
+		nsp_skip_all("run as root");
+}
+
+/* What every test but those of the module's life begins with. */
+static inline void nsp_prepare_present(void)
+{
+	nsp_prepare();
+	if (!nsp_present())
+		nsp_skip_all("no " NSP_DIR ": load the module, or boot a patched kernel");
+	if (nsp_save(&nsp_at_start))
+		nsp_fail_all("cannot read the knobs", NSP_DIR);
+}
+
+/* The same, for tests that count grace periods. */
+static inline void nsp_prepare_count(void)
+{
+	nsp_prepare_present();
+	if (gp_open())
+		nsp_fail_all("cannot count grace periods", gp_error());
+}
+
+#define NSP_TEST_MAIN(prepare)						\
+	static void __attribute__((constructor)) nsp_constructor(void)	\
+	{								\
+		prepare();						\
+	}								\
+	TEST_HARNESS_MAIN
+
+#endif /* NSPROXY_TEST_H */
