@@ -44,6 +44,9 @@
 #ifndef __NR_pidfd_open
 #define __NR_pidfd_open 434
 #endif
+#ifndef __NR_clone3
+#define __NR_clone3 435
+#endif
 
 #define NSP_DIR "/sys/kernel/nsproxy_defer"
 
@@ -121,8 +124,9 @@ static inline long nsp_num(const char *knob)
 	err = nsp_get(path, text, sizeof(text));
 	if (err)
 		return err;
+	errno = 0;
 	n = strtol(text, &end, 10);
-	return end == text || *end ? -EINVAL : n;
+	return errno || end == text || *end ? -EINVAL : n;
 }
 
 static inline int nsp_flush(void)

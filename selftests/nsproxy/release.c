@@ -133,6 +133,12 @@ static int do_unshare_twice(void *arg)
 {
 	int flags = *(int *)arg;
 
+	/* Only a user with an id may make user namespaces. */
+	if (flags & CLONE_NEWUSER) {
+		CHECK(!nsp_own_user());
+		CHECK(!nsp_own_user());
+		return 0;
+	}
 	CHECK(!unshare(flags));
 	/* A second CLONE_NEWPID before a fork is EINVAL on every kernel. */
 	flags &= ~CLONE_NEWPID;
@@ -187,22 +193,95 @@ static int do_setns_back(void *arg)
 	return 0;
 }
 
+struct target {
+	int flags;
+	int ready[2];
+	int done[2];
+};
+
+static int target_life(void *arg)
+{
+	struct target *target = arg;
+	char c;
+
+	CHECK(!unshare(target->flags));
+	CHECK(write(target->ready[1], "x", 1) == 1);
+	CHECK(read(target->done[0], &c, 1) == 1);
+	return 0;
+}
+
+static pid_t start_target(struct target *target, int flags)
+{
+	pid_t pid;
+	char c;
+
+	target->flags = flags;
+	if (pipe(target->ready) || pipe(target->done))
+		return -1;
+	pid = nsp_start(target_life, target);
+	if (pid < 0 || read(target->ready[0], &c, 1) != 1)
+		return -1;
+	return pid;
+}
+
+static int end_target(struct target *target, pid_t pid)
+{
+	CHECK(write(target->done[1], "x", 1) == 1);
+	return nsp_wait(pid);
+}
+
+/* There is no way back to a parent user namespace, only one to a child's. */
+static int do_setns_user(void *arg)
+{
+	struct target target;
+	char path[64];
+	pid_t pid;
+	int fd;
+
+	pid = start_target(&target, *(int *)arg);
+	CHECK(pid > 0);
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK(!setns(fd, CLONE_NEWUSER));
+	return end_target(&target, pid);
+}
+
 TEST_F_TIMEOUT(release, setns_back, NSP_TIMEOUT)
 {
 	int flags = nsp_supported(variant->flags);
 
 	if (!flags)
 		SKIP(return, LACKING);
-	if (flags & CLONE_NEWUSER)
-		SKIP(return, "setns() does not go back to a parent user namespace");
-	check_release(_metadata, variant->mode, flags, do_setns_back, &flags);
+	check_release(_metadata, variant->mode, flags,
+		      flags & CLONE_NEWUSER ? do_setns_user : do_setns_back,
+		      &flags);
+}
+
+/* clone() has its exit signal where clone3() has CLONE_NEWTIME. */
+static pid_t clone_with(int flags)
+{
+	struct {
+		__u64 flags;
+		__u64 pidfd;
+		__u64 child_tid;
+		__u64 parent_tid;
+		__u64 exit_signal;
+		__u64 stack;
+		__u64 stack_size;
+		__u64 tls;
+	} args = { .flags = flags, .exit_signal = SIGCHLD };
+
+	if (flags & CLONE_NEWTIME)
+		return syscall(__NR_clone3, &args, sizeof(args));
+	return syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
 }
 
 static int do_clone_exit(void *arg)
 {
 	pid_t pid;
 
-	pid = syscall(SYS_clone, *(int *)arg | SIGCHLD, NULL, NULL, NULL, NULL);
+	pid = clone_with(*(int *)arg);
 	CHECK(pid >= 0);
 	if (!pid)
 		_exit(0);
@@ -215,10 +294,6 @@ TEST_F_TIMEOUT(release, clone_exit, NSP_TIMEOUT)
 
 	if (!flags)
 		SKIP(return, LACKING);
-	/* clone() has CSIGNAL where clone3() and unshare() have CLONE_NEWTIME. */
-	flags &= ~CLONE_NEWTIME;
-	if (!flags)
-		SKIP(return, "clone() does not make time namespaces");
 	check_release(_metadata, variant->mode, flags, do_clone_exit, &flags);
 }
 
@@ -357,56 +432,30 @@ TEST_F_TIMEOUT(shared, vm_tasks, NSP_TIMEOUT)
 		      NULL);
 }
 
-struct target {
-	int flags;
-	int ready[2];
-	int done[2];
-};
-
-static int pidfd_target(void *arg)
-{
-	struct target *target = arg;
-	char c;
-
-	CHECK(!unshare(target->flags));
-	CHECK(write(target->ready[1], "x", 1) == 1);
-	CHECK(read(target->done[0], &c, 1) == 1);
-	return 0;
-}
-
 /* Join all namespaces of a task by one call, outlive it, and exit from them. */
 static int do_setns_pidfd(void *arg)
 {
-	struct target *target = arg;
-	int pidfd;
+	int flags = *(int *)arg, pidfd;
+	struct target target;
 	pid_t pid;
-	char c;
 
-	CHECK(!unshare(target->flags));
-	pid = nsp_start(pidfd_target, target);
+	CHECK(!unshare(flags));
+	pid = start_target(&target, flags);
 	CHECK(pid > 0);
-	CHECK(read(target->ready[0], &c, 1) == 1);
 	pidfd = nsp_pidfd_open(pid);
 	CHECK(pidfd >= 0);
-	CHECK(!setns(pidfd, target->flags));
-	CHECK(write(target->done[1], "x", 1) == 1);
-	CHECK(!nsp_wait(pid));
-	return 0;
+	CHECK(!setns(pidfd, flags));
+	return end_target(&target, pid);
 }
 
 TEST_F_TIMEOUT(shared, setns_pidfd, NSP_TIMEOUT)
 {
-	struct target target;
+	int flags = nsp_supported(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
+				  CLONE_NEWNET | CLONE_NEWCGROUP);
 
 	if (!nsp_linux(5, 8))
 		SKIP(return, "setns() takes no pidfd before Linux 5.8");
-	target.flags = nsp_supported(CLONE_NEWNS | CLONE_NEWUTS |
-				     CLONE_NEWIPC | CLONE_NEWNET |
-				     CLONE_NEWCGROUP);
-	ASSERT_EQ(0, pipe(target.ready));
-	ASSERT_EQ(0, pipe(target.done));
-	check_release(_metadata, variant->mode, target.flags, do_setns_pidfd,
-		      &target);
+	check_release(_metadata, variant->mode, flags, do_setns_pidfd, &flags);
 }
 
 NSP_TEST_MAIN(nsp_prepare_count)

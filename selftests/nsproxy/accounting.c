@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The promise: nothing is lost.  Whatever is queued is released, exactly once,
+ * and a flush returns when that has happened: the counters agree, and what
+ * the kernel itself counts (objects in slabs, namespaces of a user) is back
+ * where it was.
+ *
+ * The races: the same list takes new entries while the worker takes a batch
+ * off it; a burst must not be released one grace period at a time.
+ */
+#include "nsproxy_test.h"
+
+FIXTURE(accounting)
+{
+	struct nsp_knobs knobs;
+};
+
+FIXTURE_VARIANT(accounting)
+{
+	const char *mode;
+};
+
+FIXTURE_VARIANT_ADD(accounting, off)
+{
+	.mode = "off",
+};
+
+FIXTURE_VARIANT_ADD(accounting, safe)
+{
+	.mode = "safe",
+};
+
+FIXTURE_VARIANT_ADD(accounting, all)
+{
+	.mode = "all",
+};
+
+FIXTURE_SETUP(accounting)
+{
+	ASSERT_EQ(0, nsp_save(&self->knobs));
+	ASSERT_EQ(0, nsp_set("mode", variant->mode));
+	ASSERT_EQ(0, nsp_set("max_pending", "1024"));
+	ASSERT_EQ(0, nsp_flush());
+}
+
+FIXTURE_TEARDOWN(accounting)
+{
+	EXPECT_EQ(0, nsp_restore(&self->knobs));
+}
+
+TEST_F_TIMEOUT(accounting, counters, NSP_TIMEOUT)
+{
+	long deferred = nsp_num("stats/deferred");
+	struct nsp_storm storm;
+
+	ASSERT_EQ(0, nsp_storm_start(&storm, 4, 15));
+	ASSERT_EQ(0, nsp_storm_wait(&storm, false));
+	ASSERT_EQ(0, nsp_flush());
+	EXPECT_EQ(0, nsp_num("pending"));
+	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
+	if (!strcmp(variant->mode, "all"))
+		EXPECT_LT(deferred, nsp_num("stats/deferred"));
+	if (!strcmp(variant->mode, "off"))
+		EXPECT_EQ(deferred, nsp_num("stats/deferred"));
+	EXPECT_GE(nsp_num("stats/high_water"), nsp_num("pending"));
+}
+
+static bool slab_is_own(const char *name)
+{
+	char path[128], text[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/aliases", name);
+	return !nsp_get(path, text, sizeof(text)) && !strcmp(text, "0");
+}
+
+/*
+ * Objects in use.  SLUB counts what lies free in a slab that a CPU holds as
+ * in use; shrinking the cache takes those slabs from the CPUs.
+ */
+static long slab_objects(const char *name)
+{
+	char path[128], line[512], found[64];
+	long objects = -1, n;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/shrink", name);
+	nsp_put(path, "1");
+	file = fopen("/proc/slabinfo", "r");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63s %ld", found, &n) == 2 &&
+		    !strcmp(found, name))
+			objects = n;
+	fclose(file);
+	return objects;
+}
+
+/*
+ * The memory itself goes back after the release, by RCU, which is nothing a
+ * flush promises: so look until the number is at most @most, or if it stays
+ * above until it has not changed for a while.
+ */
+static long slab_settles(const char *name, long most)
+{
+	const struct timespec nap = { .tv_nsec = 10 * 1000 * 1000 };
+	long n, last = -1;
+	int same = 0;
+
+	while (same < 30) {
+		n = slab_objects(name);
+		if (n <= most)
+			return n;
+		same = n == last ? same + 1 : 0;
+		last = n;
+		nanosleep(&nap, NULL);
+	}
+	return last;
+}
+
+static void check_slab(struct __test_metadata *_metadata, const char *name)
+{
+	struct nsp_storm storm;
+	long before, after;
+
+	/* The first storm fills what fills only once. */
+	ASSERT_EQ(0, nsp_storm_start(&storm, 4, 5));
+	ASSERT_EQ(0, nsp_storm_wait(&storm, false));
+	ASSERT_EQ(0, nsp_flush());
+	before = slab_settles(name, 0);
+	ASSERT_LE(0, before);
+
+	ASSERT_EQ(0, nsp_storm_start(&storm, 4, 25));
+	ASSERT_EQ(0, nsp_storm_wait(&storm, false));
+	ASSERT_EQ(0, nsp_flush());
+	after = slab_settles(name, before);
+	EXPECT_LE(after, before);
+}
+
+#define MERGED "slabs are merged: boot with slab_nomerge for a cache of its own"
+
+TEST_F_TIMEOUT(accounting, slab_nsproxy, NSP_TIMEOUT)
+{
+	if (!slab_is_own("nsproxy"))
+		SKIP(return, MERGED);
+	check_slab(_metadata, "nsproxy");
+}
+
+TEST_F_TIMEOUT(accounting, slab_mnt_cache, NSP_TIMEOUT)
+{
+	if (!slab_is_own("mnt_cache"))
+		SKIP(return, MERGED);
+	check_slab(_metadata, "mnt_cache");
+}
+
+/*
+ * Namespaces as the kernel counts them for their user: with a limit of
+ * LIMIT in a user namespace nobody else is in, LIMIT of them can be made
+ * again and again, and one more cannot.  A single one lost shows at once.
+ */
+#define LIMIT 8
+#define ROUNDS 4
+
+struct users {
+	const char *sysctl;
+	int flag;
+};
+
+static int hold_namespace(void *arg)
+{
+	int *fds = arg;
+	char c;
+
+	if (unshare(fds[4]))
+		c = errno;
+	else
+		c = 0;
+	if (write(fds[1], &c, 1) != 1)
+		return 1;
+	close(fds[3]);
+	/* End of file comes when the parent has closed the other end. */
+	return read(fds[2], &c, 1) != 0;
+}
+
+/* Hold @n namespaces at once; how many could not be made for the limit? */
+static int hold_many(int flag, int n)
+{
+	int i, fds[5], refused = 0;
+	pid_t pids[LIMIT + 1];
+	char c;
+
+	if (pipe(&fds[0]) || pipe(&fds[2]))
+		return -1;
+	fds[4] = flag;
+	for (i = 0; i < n; i++) {
+		pids[i] = nsp_start(hold_namespace, fds);
+		if (pids[i] < 0 || read(fds[0], &c, 1) != 1)
+			return -1;
+		if (c && c != ENOSPC)
+			return -1;
+		refused += c == ENOSPC;
+	}
+	for (i = 0; i < 4; i++)
+		close(fds[i]);
+	for (i = 0; i < n; i++)
+		if (nsp_wait(pids[i]))
+			return -1;
+	return refused;
+}
+
+static int limited_user(void *arg)
+{
+	const struct users *users = arg;
+	char path[128];
+	int i;
+
+	CHECK(!nsp_own_user());
+	snprintf(path, sizeof(path), "/proc/sys/user/%s", users->sysctl);
+	CHECK(!nsp_put(path, "8"));
+	for (i = 0; i < ROUNDS; i++) {
+		int refused = hold_many(users->flag, LIMIT);
+
+		if (refused) {
+			fprintf(stderr, "# round %d: %d of %d refused\n", i,
+				refused, LIMIT);
+			return 1;
+		}
+		refused = hold_many(users->flag, LIMIT + 1);
+		if (refused != 1) {
+			fprintf(stderr, "# round %d: %d of %d refused, not 1\n",
+				i, refused, LIMIT + 1);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static void check_users(struct __test_metadata *_metadata, const char *sysctl,
+			int flag)
+{
+	struct users users = { sysctl, flag };
+
+	EXPECT_EQ(0, nsp_run(limited_user, &users));
+	ASSERT_EQ(0, nsp_flush());
+	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
+}
+
+#define NO_LIMITS "this kernel has no limits for namespaces (they came with 4.9)"
+
+TEST_F_TIMEOUT(accounting, limit_mnt, NSP_TIMEOUT)
+{
+	if (access("/proc/sys/user/max_mnt_namespaces", F_OK))
+		SKIP(return, NO_LIMITS);
+	check_users(_metadata, "max_mnt_namespaces", CLONE_NEWNS);
+}
+
+TEST_F_TIMEOUT(accounting, limit_uts, NSP_TIMEOUT)
+{
+	if (access("/proc/sys/user/max_uts_namespaces", F_OK))
+		SKIP(return, NO_LIMITS);
+	if (!nsp_supported(CLONE_NEWUTS))
+		SKIP(return, "this kernel lacks UTS namespaces");
+	check_users(_metadata, "max_uts_namespaces", CLONE_NEWUTS);
+}
+
+TEST_F_TIMEOUT(accounting, limit_cgroup, NSP_TIMEOUT)
+{
+	if (access("/proc/sys/user/max_cgroup_namespaces", F_OK))
+		SKIP(return, NO_LIMITS);
+	if (!nsp_supported(CLONE_NEWCGROUP))
+		SKIP(return, "this kernel lacks cgroup namespaces");
+	check_users(_metadata, "max_cgroup_namespaces", CLONE_NEWCGROUP);
+}
+
+/*
+ * A zombie has given up what its nsproxy held, whatever is still pending;
+ * its pid and user namespaces stay until it is waited for.
+ */
+static int unshare_most(void *arg)
+{
+	CHECK(!unshare(*(int *)arg));
+	return 0;
+}
+
+TEST_F_TIMEOUT(accounting, names_of_a_zombie, NSP_TIMEOUT)
+{
+	int flags = nsp_supported(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
+				  CLONE_NEWNET | CLONE_NEWCGROUP);
+	char path[64], name[64];
+	siginfo_t info;
+	bool stays;
+	pid_t pid;
+	size_t i;
+
+	pid = nsp_start(unshare_most, &flags);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+	EXPECT_EQ(0, info.si_status);
+	for (i = 0; i < ARRAY_SIZE(nsp_kinds); i++) {
+		if (!nsp_supported(nsp_kinds[i].flag) ||
+		    nsp_kinds[i].flag == CLONE_NEWTIME)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid,
+			 nsp_kinds[i].name);
+		stays = nsp_kinds[i].flag & (CLONE_NEWPID | CLONE_NEWUSER);
+		EXPECT_EQ(stays, readlink(path, name, sizeof(name)) > 0) {
+			TH_LOG("%s", path);
+		}
+	}
+	EXPECT_EQ(0, nsp_wait(pid));
+	EXPECT_EQ(-1, readlink(path, name, sizeof(name)));
+	EXPECT_EQ(ENOENT, errno);
+}
+
+FIXTURE(burst)
+{
+	struct nsp_knobs knobs;
+};
+
+FIXTURE_SETUP(burst)
+{
+	ASSERT_EQ(0, nsp_save(&self->knobs));
+	ASSERT_EQ(0, nsp_set("mode", "all"));
+}
+
+FIXTURE_TEARDOWN(burst)
+{
+	EXPECT_EQ(0, nsp_restore(&self->knobs));
+}
+
+static pthread_barrier_t everybody;
+
+static void *thread_in_own_mounts(void *arg)
+{
+	if (unshare(CLONE_NEWNS))
+		*(int *)arg = errno;
+	pthread_barrier_wait(&everybody);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/*
+ * One process, a mount namespace for every thread of it: they die together
+ * and as close to at once as a machine can do it.
+ */
+static int many_at_once(void *arg)
+{
+	long i, n = *(long *)arg;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int err, failed = 0;
+
+	CHECK(!pthread_attr_init(&attr));
+	CHECK(!pthread_attr_setstacksize(&attr, 65536));
+	CHECK(!pthread_barrier_init(&everybody, NULL, n + 1));
+	for (i = 0; i < n; i++) {
+		err = pthread_create(&thread, &attr, thread_in_own_mounts,
+				     &failed);
+		if (err) {
+			fprintf(stderr, "# thread %ld: %s\n", i, strerror(err));
+			return 1;
+		}
+	}
+	pthread_barrier_wait(&everybody);
+	errno = failed;
+	CHECK(!failed);
+	return 0;
+}
+
+TEST_F_TIMEOUT(burst, few_grace_periods, NSP_TIMEOUT)
+{
+	long n = nsp_env("NSPROXY_TEST_BURST", 1000);
+	long deferred, bound, gps, queued;
+
+	/* Room for all, so that nobody waits at the bound. */
+	ASSERT_EQ(0, nsp_set_num("max_pending", 2 * n));
+	ASSERT_EQ(0, nsp_flush());
+	deferred = nsp_num("stats/deferred");
+	bound = nsp_num("stats/inline_bound");
+	gps = nsp_num("stats/grace_periods");
+	ASSERT_EQ(0, nsp_run(many_at_once, &n));
+	queued = nsp_num("pending");
+	ASSERT_EQ(0, nsp_flush());
+	gps = nsp_num("stats/grace_periods") - gps;
+	TH_LOG("%ld namespaces, %ld pending after exit, %ld grace periods",
+	       n, queued, gps);
+	EXPECT_EQ(0, nsp_num("pending"));
+	EXPECT_LE(n, nsp_num("stats/deferred") - deferred);
+	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
+	EXPECT_EQ(bound, nsp_num("stats/inline_bound"));
+	EXPECT_LT(0, gps);
+	EXPECT_GE(50, gps);
+}
+
+NSP_TEST_MAIN(nsp_prepare_present)
