@@ -1,0 +1,535 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * PID 1 of the test guests.
+ *
+ * A shell script goes on after a command that failed, and a run that went on
+ * can look like a run that passed. This program stops at the first step that
+ * does not work, says which, and never reaches the line that the verdict
+ * waits for.
+ *
+ * What to do comes from the kernel command line:
+ *
+ *	nsd.job=check|demo|control	which programs to run
+ *	nsd.limit=SECONDS		how long they may take, all together
+ *	nsd.arg=WORD			handed to the job, where it takes one
+ *
+ * The programs write to the second serial port and to nothing else, so that
+ * no kernel message can end up inside a test result. What init itself has to
+ * say starts with "# init:", which KTAP takes for a comment, and goes to the
+ * kernel log as well.
+ *
+ * Called as "timeout", it is the timeout(1) that kselftest's runner expects:
+ * busybox' has neither --foreground nor the exit code 124.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MODULE_FILE	"/nsproxy_defer.ko"
+#define KNOBS		"/sys/kernel/nsproxy_defer"
+#define KMEMLEAK	"/sys/kernel/debug/kmemleak"
+
+static int results = -1;
+static int kernel_log = -1;
+static time_t deadline;
+static char *job;
+static char *job_arg = "";
+
+static time_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+static void emit(int fd, const char *buf, size_t len)
+{
+	while (fd >= 0 && len) {
+		ssize_t n = write(fd, buf, len);
+
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return;
+		}
+		buf += n;
+		len -= n;
+	}
+}
+
+static void vsay(const char *prefix, const char *fmt, va_list ap)
+{
+	char line[512];
+	int n;
+
+	n = snprintf(line, sizeof(line), "# init: %s", prefix);
+	n += vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
+	if (n > (int)sizeof(line) - 2)
+		n = sizeof(line) - 2;
+	line[n++] = '\n';
+	emit(results, line, n);
+	emit(kernel_log, line + 2, n - 2);
+}
+
+__attribute__((format(printf, 1, 2)))
+static void say(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsay("", fmt, ap);
+	va_end(ap);
+}
+
+__attribute__((noreturn))
+static void power_off(void)
+{
+	if (results >= 0)
+		tcdrain(results);
+	sync();
+	reboot(RB_POWER_OFF);
+	/* PID 1 must not return: that is a panic, which is red as well. */
+	_exit(1);
+}
+
+__attribute__((noreturn, format(printf, 1, 2)))
+static void fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsay("FAILED: ", fmt, ap);
+	va_end(ap);
+	power_off();
+}
+
+static bool exists(const char *path)
+{
+	return access(path, F_OK) == 0;
+}
+
+static void mount_one(const char *type, const char *where, bool required)
+{
+	if (mkdir(where, 0755) && errno != EEXIST && required)
+		fail("mkdir %s: %m", where);
+	if (mount(type, where, type, 0, NULL) && required)
+		fail("mount %s on %s: %m", type, where);
+}
+
+/* What /dev lacks with nobody but devtmpfs to fill it. */
+static void link_one(const char *target, const char *path)
+{
+	if (symlink(target, path) && errno != EEXIST)
+		fail("symlink %s: %m", path);
+}
+
+static void mount_all(void)
+{
+	mount_one("devtmpfs", "/dev", true);
+	mount_one("proc", "/proc", true);
+	mount_one("sysfs", "/sys", true);
+	mount_one("tmpfs", "/tmp", true);
+	mount_one("tmpfs", "/run", true);
+	mount_one("devpts", "/dev/pts", false);
+	mount_one("tmpfs", "/dev/shm", false);
+	mount_one("mqueue", "/dev/mqueue", false);
+	/* The kernel makes these folders where it has what belongs there. */
+	mount_one("debugfs", "/sys/kernel/debug", false);
+	mount_one("tracefs", "/sys/kernel/tracing", false);
+	mount_one("cgroup2", "/sys/fs/cgroup", false);
+	link_one("/proc/self/fd", "/dev/fd");
+	link_one("/proc/self/fd/0", "/dev/stdin");
+	link_one("/proc/self/fd/1", "/dev/stdout");
+	link_one("/proc/self/fd/2", "/dev/stderr");
+	if (chmod("/tmp", 01777))
+		fail("chmod /tmp: %m");
+}
+
+static void open_outputs(void)
+{
+	struct termios tio;
+
+	kernel_log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	results = open("/dev/ttyS1", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (results < 0)
+		fail("open /dev/ttyS1: %m");
+	if (tcgetattr(results, &tio))
+		fail("tcgetattr /dev/ttyS1: %m");
+	cfmakeraw(&tio);
+	if (tcsetattr(results, TCSANOW, &tio))
+		fail("tcsetattr /dev/ttyS1: %m");
+}
+
+static void read_command_line(void)
+{
+	char buf[4096], *word, *save = NULL;
+	long limit = 0;
+	ssize_t n;
+	int fd;
+
+	fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+	if (n < 0)
+		fail("read /proc/cmdline: %m");
+	close(fd);
+	buf[n] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
+	for (word = strtok_r(buf, " ", &save); word;
+	     word = strtok_r(NULL, " ", &save)) {
+		if (!strncmp(word, "nsd.job=", 8))
+			job = strdup(word + 8);
+		else if (!strncmp(word, "nsd.arg=", 8))
+			job_arg = strdup(word + 8);
+		else if (!strncmp(word, "nsd.limit=", 10))
+			limit = strtol(word + 10, NULL, 10);
+	}
+	if (!job || !job_arg || limit <= 0)
+		fail("nsd.job= or nsd.limit= is missing on the kernel command line");
+	deadline = now() + limit;
+}
+
+static int insert_module(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int ret, err;
+
+	if (fd < 0)
+		return -1;
+	ret = syscall(SYS_finit_module, fd, "", 0);
+	err = errno;
+	close(fd);
+	errno = err;
+	return ret;
+}
+
+/* The order in /modules.list is modprobe's: what is needed comes first. */
+static void insert_listed_modules(void)
+{
+	FILE *list = fopen("/modules.list", "re");
+	char path[256];
+
+	if (!list)
+		return;
+	while (fscanf(list, "%255s", path) == 1)
+		if (insert_module(path) && errno != EEXIST)
+			fail("insmod %s: %m", path);
+	fclose(list);
+}
+
+static void insert_ours(void)
+{
+	if (exists(KNOBS)) {
+		say("the kernel carries nsproxy_defer itself");
+		return;
+	}
+	if (!exists(MODULE_FILE)) {
+		say("no module to load");
+		return;
+	}
+	if (insert_module(MODULE_FILE))
+		fail("insmod %s: %m", MODULE_FILE);
+	say("module loaded");
+}
+
+static void remove_ours(void)
+{
+	if (!exists("/sys/module/nsproxy_defer/initstate"))
+		return;
+	if (syscall(SYS_delete_module, "nsproxy_defer", O_NONBLOCK))
+		fail("rmmod nsproxy_defer: %m");
+	say("module unloaded");
+}
+
+/* What a test left running would hold on to what the leak check looks for. */
+static void kill_leftovers(void)
+{
+	if (kill(-1, SIGKILL) && errno == ESRCH)
+		return;
+	while (waitpid(-1, NULL, 0) >= 0 || errno == EINTR)
+		;
+}
+
+static void child_io(int out)
+{
+	int in = open("/dev/null", O_RDONLY);
+
+	if (in < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+		_exit(126);
+	if (in > 2)
+		close(in);
+}
+
+/*
+ * Run a program until it ends or the deadline has come. SIGCHLD stays blocked
+ * all the time, so sigtimedwait() cannot miss one.
+ */
+static int run(char *const argv[])
+{
+	sigset_t set;
+	int status;
+	pid_t pid, got;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+
+	pid = fork();
+	if (pid < 0)
+		fail("fork: %m");
+	if (!pid) {
+		sigprocmask(SIG_UNBLOCK, &set, NULL);
+		setsid();
+		child_io(results);
+		execv(argv[0], argv);
+		dprintf(1, "# init: FAILED: exec %s: %m\n", argv[0]);
+		_exit(127);
+	}
+	for (;;) {
+		struct timespec left = { .tv_sec = deadline - now() };
+
+		while ((got = waitpid(-1, &status, WNOHANG)) > 0)
+			if (got == pid)
+				return status;
+		if (left.tv_sec <= 0)
+			fail("%s still runs at the end of its time", argv[0]);
+		sigtimedwait(&set, NULL, &left);
+	}
+}
+
+static void run_or_fail(char *const argv[])
+{
+	int status = run(argv);
+
+	if (WIFSIGNALED(status))
+		fail("%s: killed by signal %d", argv[0], WTERMSIG(status));
+	if (WEXITSTATUS(status))
+		fail("%s: exit code %d", argv[0], WEXITSTATUS(status));
+	say("%s: exit code 0", argv[0]);
+}
+
+static void kmemleak_scan(void)
+{
+	int fd = open(KMEMLEAK, O_WRONLY | O_CLOEXEC);
+
+	/* The write returns when the scan is over. */
+	if (fd < 0 || write(fd, "scan", 4) != 4)
+		fail("kmemleak scan: %m");
+	close(fd);
+}
+
+/*
+ * kmemleak passes over objects younger than five seconds, and one whose
+ * content changed since the scan before. So: one scan to take the checksums,
+ * the age it asks for, and one scan that reports.
+ */
+static void check_kmemleak(void)
+{
+	struct timespec age = { .tv_sec = 6 };
+	char line[256];
+	int leaks = 0;
+	FILE *report;
+
+	if (!exists(KMEMLEAK)) {
+		say("kmemleak: not built in");
+		return;
+	}
+	kmemleak_scan();
+	while (nanosleep(&age, &age) && errno == EINTR)
+		;
+	kmemleak_scan();
+	report = fopen(KMEMLEAK, "re");
+	if (!report)
+		fail("open %s: %m", KMEMLEAK);
+	while (fgets(line, sizeof(line), report)) {
+		if (!strncmp(line, "unreferenced object", 19))
+			leaks++;
+		emit(results, "# ", 2);
+		emit(results, line, strlen(line));
+	}
+	fclose(report);
+	say("kmemleak: %d leaks after two scans", leaks);
+}
+
+static void report_taint(void)
+{
+	unsigned long taint;
+	FILE *file = fopen("/proc/sys/kernel/tainted", "re");
+
+	if (!file || fscanf(file, "%lu", &taint) != 1)
+		fail("read /proc/sys/kernel/tainted: %m");
+	fclose(file);
+	say("tainted %lu", taint);
+}
+
+static void job_check(void)
+{
+	char *const argv[] = { "/kselftest/run_kselftest.sh", NULL };
+
+	insert_ours();
+	run_or_fail(argv);
+	kill_leftovers();
+	report_taint();
+	remove_ours();
+	check_kmemleak();
+}
+
+/*
+ * What never waits for a grace period is cheap, and its median needs the more
+ * runs for it; what does takes tens of milliseconds each on a stock kernel.
+ * A dead ipc namespace is freed by a worker that waits for a grace period
+ * each, module or not, and keeps its place under the limit until then: so
+ * there are few of them, and they come last, where the grace periods that
+ * they leave behind lengthen nobody's wait.
+ */
+static void measure(char *mode)
+{
+	char *const cheap[] = {
+		"/bin/nsmeasure", "-v", "-m", mode, "-n", "1000", "-o",
+		strdup("setns_net,unshare_uts,fork_exit"), NULL
+	};
+	char *const costly[] = {
+		"/bin/nsmeasure", "-v", "-m", mode, "-n", "200", "-o",
+		strdup("unshare_mnt,fork_mnt_exit,unshare_ipc,fork_all_exit"), NULL
+	};
+
+	say("measuring %s", mode);
+	run_or_fail(cheap);
+	run_or_fail(costly);
+}
+
+static void job_demo(void)
+{
+	measure("stock");
+	insert_ours();
+	measure("loaded");
+	kill_leftovers();
+	report_taint();
+	remove_ours();
+}
+
+static void job_control(void)
+{
+	char *const argv[] = { "/bin/control", job_arg, NULL };
+
+	insert_ours();
+	run_or_fail(argv);
+	kill_leftovers();
+	report_taint();
+	remove_ours();
+	check_kmemleak();
+}
+
+static int init_main(void)
+{
+	struct rlimit files = { 65536, 65536 };
+
+	mount_all();
+	open_outputs();
+	read_command_line();
+	setrlimit(RLIMIT_NOFILE, &files);
+	setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin", 1);
+	setenv("HOME", "/", 1);
+	setenv("TMPDIR", "/tmp", 1);
+	setenv("NSPROXY_DEFER_KO", MODULE_FILE, 1);
+	insert_listed_modules();
+	say("job %s %s", job, job_arg);
+
+	if (!strcmp(job, "check"))
+		job_check();
+	else if (!strcmp(job, "demo"))
+		job_demo();
+	else if (!strcmp(job, "control"))
+		job_control();
+	else
+		fail("no such job: %s", job);
+
+	say("end");
+	power_off();
+}
+
+/*
+ * The runner of newer trees puts one timeout inside another, the outer one
+ * with --foreground: it asks the inner one by SIGTERM, and the inner one ends
+ * the whole process group, else a stray child would keep the pipe to the
+ * runner open. A test that ignores SIGTERM must not outlive its time either.
+ */
+static int timeout_main(int argc, char **argv)
+{
+	struct timespec limit = { 0 }, grace = { .tv_sec = 5 };
+	bool foreground = false;
+	sigset_t set;
+	int status;
+	pid_t pid;
+
+	argv++;
+	argc--;
+	if (argc && !strcmp(*argv, "--foreground")) {
+		foreground = true;
+		argv++;
+		argc--;
+	}
+	if (argc)
+		limit.tv_sec = strtol(*argv, NULL, 10);
+	if (argc < 2 || limit.tv_sec <= 0) {
+		fprintf(stderr, "timeout [--foreground] SECONDS COMMAND...\n");
+		return 125;
+	}
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	pid = fork();
+	if (pid < 0)
+		return 125;
+	if (!pid) {
+		sigprocmask(SIG_UNBLOCK, &set, NULL);
+		if (!foreground)
+			setpgid(0, 0);
+		execvp(argv[1], argv + 1);
+		perror(argv[1]);
+		_exit(127);
+	}
+	if (sigtimedwait(&set, NULL, &limit) != SIGCHLD) {
+		if (foreground) {
+			kill(pid, SIGTERM);
+			sigtimedwait(&set, NULL, &grace);
+			kill(pid, SIGKILL);
+		} else {
+			kill(-pid, SIGKILL);
+		}
+		waitpid(pid, &status, 0);
+		return 124;
+	}
+	waitpid(pid, &status, 0);
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = strrchr(argv[0], '/');
+
+	if (!strcmp(name ? name + 1 : argv[0], "timeout"))
+		return timeout_main(argc, argv);
+	if (getpid() != 1) {
+		fprintf(stderr, "init: not PID 1, so there is nothing to do here\n");
+		return 1;
+	}
+	return init_main();
+}

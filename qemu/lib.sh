@@ -1,0 +1,428 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# What demo.sh, check.sh and lint.sh have in common: packages, kernels, module
+# builds, initramfs, boot. Sourced, never run.
+#
+# What is set here is used there.
+# shellcheck disable=SC2034
+
+set -euo pipefail
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+QEMU_DIR=$TOP/qemu
+CACHE=${NSPROXY_DEFER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nsproxy_defer}
+JOBS=$(nproc)
+export LC_ALL=C
+
+# A make that runs this script must not hand its own job server and variables
+# to the kernel builds.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
+
+note() { printf '%s\n' "$*"; }
+die() { printf 'nsproxy_defer: %s\n' "$*" >&2; exit 1; }
+
+# step WHAT LOG COMMAND...: run the command with its output in LOG, with a sign
+# of life every ten seconds, and say why when it fails.
+step() {
+	local what=$1 log=$2 pid start=$SECONDS
+	shift 2
+	mkdir -p "$(dirname "$log")"
+	note "  $what"
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	until timeout 10 tail -s 0.2 -f --pid="$pid" /dev/null; do
+		note "    still at it: $what ($((SECONDS - start)) s)"
+	done
+	if ! wait "$pid"; then
+		tail -n 15 "$log" >&2
+		die "failed: $what; all of it is in $log"
+	fi
+}
+
+# need_space MEGABYTES: before anything is fetched into the cache.
+need_space() {
+	local free
+	mkdir -p "$CACHE" || die "cannot make the cache folder $CACHE; NSPROXY_DEFER_CACHE= names another"
+	free=$(df -Pm "$CACHE" | awk 'NR == 2 { print $4 }')
+	((free >= $1)) ||
+		die "$CACHE has $free MB free and this needs $1 MB; make room or let NSPROXY_DEFER_CACHE= name another folder"
+}
+
+need_root() {
+	[[ $EUID -eq 0 ]] ||
+		die "$1 must run as root: it installs packages where they are missing and builds the guests' root file system"
+}
+
+# Only one run at a time fills the cache; the guests themselves do not meet.
+lock_cache() {
+	mkdir -p "$CACHE" || die "cannot make the cache folder $CACHE; NSPROXY_DEFER_CACHE= names another"
+	exec {CACHE_LOCK}>"$CACHE/lock"
+	until flock -w 10 "$CACHE_LOCK"; do
+		note "  another run is filling $CACHE; waiting for it"
+	done
+}
+
+unlock_cache() { exec {CACHE_LOCK}>&-; }
+
+# need_packages PACKAGE...: install what is missing, and say what that is.
+need_packages() {
+	local missing=() package
+	if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+		die "no apt-get and dpkg here: this runs on Debian 12"
+	fi
+	for package in "$@"; do
+		[[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
+			missing+=("$package")
+	done
+	((${#missing[@]})) || return 0
+	need_root "the installation of ${missing[*]}"
+	note "Installing: ${missing[*]}"
+	step "apt-get update" "$CACHE/log/apt-update.log" \
+		env DEBIAN_FRONTEND=noninteractive apt-get -q update
+	step "apt-get install" "$CACHE/log/apt-install.log" \
+		env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}"
+}
+
+RUN_PACKAGES=(qemu-system-x86 busybox-static cpio kmod xz-utils gcc libc6-dev make libelf1)
+BUILD_PACKAGES=(flex bison bc libelf-dev libssl-dev ccache rsync perl)
+LINT_PACKAGES=(sparse shellcheck perl)
+
+# mirror main|security: the address this machine itself uses for Debian.
+mirror() {
+	local codename suite site
+	# shellcheck source=/dev/null
+	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+	suite=$codename
+	[[ $1 == main ]] || suite=$codename-security
+	# shellcheck disable=SC2016 # apt, not the shell, fills these in.
+	site=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(ORIGIN)' 'Created-By: Packages' |
+		awk -v suite="$suite" '$2 == suite && ($3 == "Debian" || $3 == "") { print $1; exit }')
+	if [[ -z $site && $1 == security ]]; then
+		site=$(mirror main)
+		site=${site%/debian*}/debian-security
+	fi
+	[[ -n $site ]] || die "apt on this machine knows no Debian mirror for \"$suite\", so there is no address to fetch kernels from; add one to its sources"
+	printf '%s\n' "$site"
+}
+
+# apt_for SUITE: make an apt configuration of our own for one Debian suite, in
+# the cache, so that the machine's sources and lists stay as they are.
+# Sets APT_CONF.
+declare -A APT_READY=()
+apt_for() {
+	local suite=$1 dir=$CACHE/apt/$1 main security
+	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	APT_CONF=$dir/apt.conf
+	[[ -z ${APT_READY[$suite]:-} ]] || return 0
+	[[ -r $keyring ]] || die "no $keyring: install debian-archive-keyring"
+	main=$(mirror main)
+	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+	: >"$dir/status"
+	printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$main" "$suite" >"$dir/sources.list"
+	if [[ $suite == bookworm || $suite == bullseye ]]; then
+		security=$(mirror security)
+		printf 'deb [signed-by=%s] %s %s-security main\n' "$keyring" "$security" "$suite" >>"$dir/sources.list"
+	fi
+	# A suite that has reached its end is not signed anew any more, hence
+	# no look at the date; the signature itself is checked.
+	cat >"$APT_CONF" <<-CONF
+		Dir::Etc::sourcelist "$dir/sources.list";
+		Dir::Etc::sourceparts "-";
+		Dir::Etc::preferencesparts "-";
+		Dir::Etc::preferences "-";
+		Dir::State::Lists "$dir/lists";
+		Dir::State::status "$dir/status";
+		Dir::Cache "$dir/cache";
+		APT::Architecture "amd64";
+		APT::Architectures { "amd64"; };
+		APT::Sandbox::User "root";
+		APT::Update::Error-Mode "any";
+		Acquire::Check-Valid-Until "false";
+		Acquire::Languages "none";
+		Acquire::Retries "3";
+		Acquire::http::Timeout "30";
+	CONF
+	step "reading the package lists of Debian $suite" "$CACHE/log/apt-$suite.log" \
+		apt-get -q -c "$APT_CONF" update
+	APT_READY[$suite]=1
+}
+
+# depends PACKAGE: what it depends on, by the lists of APT_CONF.
+depends() {
+	apt-cache -c "$APT_CONF" depends --no-recommends --no-suggests --no-conflicts \
+		--no-breaks --no-replaces --no-enhances "$1" 2>/dev/null |
+		awk '$1 == "Depends:" { print $2 }'
+}
+
+# fetch_debs PACKAGE...: into the cache, with the names they have in the archive.
+fetch_debs() {
+	mkdir -p "$CACHE/debs/new"
+	(cd "$CACHE/debs/new" && apt-get -q -c "$APT_CONF" download "$@")
+	mv "$CACHE/debs/new"/*.deb "$CACHE/debs/"
+}
+
+# newest_deb PACKAGE: the file of a package that fetch_debs brought.
+newest_deb() {
+	local file newest=
+	for file in "$CACHE/debs/$1"_*.deb; do
+		[[ -e $file && (-z $newest || $file -nt $newest) ]] && newest=$file
+	done
+	[[ -n $newest ]] || die "the package $1 is not in $CACHE/debs; remove $CACHE/debs and try again"
+	printf '%s\n' "$newest"
+}
+
+suite_of() {
+	case $1 in
+	5.10) echo bullseye ;;
+	6.1) echo bookworm ;;
+	6.12) echo bookworm-backports ;;
+	7.2) echo sid ;;
+	*) die "no kernel line $1: KERNEL= takes 5.10, 6.1, 6.12 or 7.2" ;;
+	esac
+}
+
+unpack_stock() {
+	local dir=$1 deb
+	shift
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	# The drivers are most of an image's size, and no guest needs one.
+	for deb in "$@"; do
+		dpkg-deb --fsys-tarfile "$deb" |
+			tar -x -C "$dir" --exclude='*/kernel/drivers' --exclude='*/kernel/sound' --exclude='./usr/share'
+	done
+}
+
+# stock_kernel LINE FLAVOUR: a Debian kernel and its headers, unpacked in the
+# cache. Sets K_ID, K_REL, K_ROOT, K_IMAGE, K_CONFIG, K_DIR (to build modules
+# against) and K_MODULES.
+stock_kernel() {
+	local line=$1 flavour=$2 dir image package headers=() debs=() todo
+	K_ID=stock-$line-$flavour
+	dir=$CACHE/stock/$line-$flavour
+	if [[ ! -e $dir/release ]]; then
+		need_space 2000
+		apt_for "$(suite_of "$line")"
+		image=$(depends "linux-image-$flavour" | grep -m 1 '^linux-image-[0-9]') ||
+			die "Debian's $(suite_of "$line") has no linux-image-$flavour; see $CACHE/log/apt-$(suite_of "$line").log"
+		K_REL=${image#linux-image-}
+		todo=("linux-headers-$K_REL")
+		while ((${#todo[@]})); do
+			package=${todo[0]}
+			todo=("${todo[@]:1}")
+			[[ " ${headers[*]:-} " != *" $package "* ]] || continue
+			headers+=("$package")
+			mapfile -t -O "${#todo[@]}" todo < <(depends "$package" | grep -E '^linux-(headers|kbuild)-' || true)
+		done
+		step "fetching $image and its headers" "$CACHE/log/fetch-$K_ID.log" \
+			fetch_debs "$image" "${headers[@]}"
+		for package in "$image" "${headers[@]}"; do
+			debs+=("$(newest_deb "$package")")
+		done
+		step "unpacking $image" "$CACHE/log/unpack-$K_ID.log" unpack_stock "$dir" "${debs[@]}"
+		# These Makefiles name the folder they would have been installed to.
+		# shellcheck disable=SC2016 # This is for make to expand.
+		sed -i -E 's#(^|[[:space:]])/usr/src/#\1$(dir $(firstword $(MAKEFILE_LIST)))../#' \
+			"$dir/usr/src/linux-headers-$K_REL/Makefile"
+		printf '%s\n' "$K_REL" >"$dir/release"
+	fi
+	K_REL=$(<"$dir/release")
+	K_ROOT=$dir
+	K_IMAGE=$dir/boot/vmlinuz-$K_REL
+	K_CONFIG=$dir/boot/config-$K_REL
+	K_DIR=$dir/usr/src/linux-headers-$K_REL
+	K_MODULES=(fuse overlay)
+	[[ -r $K_IMAGE && -r $K_DIR/Makefile ]] ||
+		die "the kernel unpacked in $dir is not complete; remove that folder and try again"
+}
+
+unpack_source() {
+	local deb=$1 line=$2 dir=$3
+	rm -rf "$dir.new"
+	mkdir -p "$dir.new"
+	dpkg-deb --fsys-tarfile "$deb" |
+		tar -xO "./usr/src/linux-source-$line.tar.xz" |
+		xz -dc -T0 | tar -x -C "$dir.new" --strip-components=1
+	rm -rf "$dir"
+	mv "$dir.new" "$dir"
+}
+
+# source_tree LINE: Debian's linux-source, unpacked in the cache. Sets SOURCE.
+source_tree() {
+	local line=$1 deb
+	SOURCE=$CACHE/src/linux-source-$line
+	[[ ! -e $SOURCE/Makefile ]] || return 0
+	need_space 6000
+	apt_for "$(suite_of "$line")"
+	step "fetching linux-source-$line" "$CACHE/log/fetch-source-$line.log" \
+		fetch_debs "linux-source-$line"
+	deb=$(newest_deb "linux-source-$line")
+	step "unpacking linux-source-$line" "$CACHE/log/unpack-source-$line.log" \
+		unpack_source "$deb" "$line" "$SOURCE"
+}
+
+# build_module KDIR FOLDER [VARIABLE=VALUE...]: the project's module, built
+# beside the sources and not among them.
+build_module() {
+	local kdir=$1 folder=$2
+	shift 2
+	mkdir -p "$folder"
+	[[ -r $TOP/Kbuild && -d $TOP/module ]] || {
+		echo "no Kbuild and module/ in $TOP"
+		return 1
+	}
+	cp -pr "$TOP/Kbuild" "$TOP/module" "$folder/"
+	make -C "$kdir" M="$folder" -j"$JOBS" CC="${CC:-gcc}" "$@" modules
+}
+
+# guest_cc OUTPUT SOURCE...: a static program for the guests.
+guest_cc() {
+	local output=$1
+	shift
+	mkdir -p "$(dirname "$output")"
+	"${CC:-gcc}" -Wall -Wextra -O2 -static -o "$output" "$@"
+}
+
+# stage_guest FOLDER: the root file system every guest starts from.
+stage_guest() {
+	local root=$1 applet
+	rm -rf "$root"
+	mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,dev,proc,sys,tmp,run,etc,root,mnt,lib/modules}
+	guest_cc "$root/init" "$QEMU_DIR/init.c"
+	ln "$root/init" "$root/usr/bin/timeout"
+	cp "$(command -v busybox)" "$root/bin/busybox"
+	"$root/bin/busybox" --list | while read -r applet; do
+		[[ $applet == busybox || $applet == timeout || $applet == init ]] || ln -s busybox "$root/bin/$applet"
+	done
+	echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+	echo 'root:x:0:' >"$root/etc/group"
+}
+
+# stage_modules FOLDER: the kernel's own modules that K_MODULES names, with
+# what they need, in the order that init loads them.
+stage_modules() {
+	local root=$1 base=$K_ROOT module path
+	((${#K_MODULES[@]})) || return 0
+	[[ -d $base/lib/modules ]] || base=$K_ROOT/usr
+	depmod -b "$base" "$K_REL" 2>/dev/null
+	for module in "${K_MODULES[@]}"; do
+		modprobe -d "$base" -S "$K_REL" --show-depends "$module"
+	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r path; do
+		module=$(basename "$path")
+		case $module in
+		*.xz) xz -dc "$path" >"$root/lib/modules/${module%.xz}" ;;
+		*.zst) zstd -qdc "$path" >"$root/lib/modules/${module%.zst}" ;;
+		*) cp "$path" "$root/lib/modules/$module" ;;
+		esac
+		module=${module%.xz}
+		printf '/lib/modules/%s\n' "${module%.zst}" >>"$root/modules.list"
+	done
+}
+
+pack_guest() { (cd "$1" && find . | cpio -o -H newc --quiet -R 0:0) >"$2"; }
+
+# KVM may be there and not work: a software-only /dev/kvm opens and then hangs
+# a guest. It is good only where the processor says that it virtualises.
+accelerator() {
+	if [[ -n ${ACCEL:-} ]]; then
+		echo "$ACCEL"
+	elif grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo && [[ -w /dev/kvm ]]; then
+		echo kvm
+	else
+		echo tcg,thread=multi
+	fi
+}
+
+# What every guest gets: panic ends the guest instead of restarting it, and
+# what would leave it in a coma is a panic. A WARN does not stop the run: the
+# verdict finds it, and the rest of the run is worth having.
+BOOT_ARGS=(console=ttyS0 loglevel=7 panic=-1 oops=panic softlockup_panic=1
+	nmi_watchdog=panic hung_task_panic=1 printk.devkmsg=on random.trust_cpu=on
+	no5lvl mitigations=off)
+
+# QEMU before 8.1 reads an instruction and files its translation without a lock
+# in between, so a virtual CPU can go on for ever in a breakpoint that another
+# one has taken out again. Every ftrace site and static key is patched that
+# way, and about one boot in ten that traces hangs for it. Where this machine's
+# QEMU is that old and there is no KVM, take the one of bookworm-backports: it
+# wants the same libraries, and runs from the cache.
+find_qemu() {
+	local version dir=$CACHE/qemu deb debs=()
+	local packages=(qemu-system-x86 qemu-system-common qemu-system-data seabios)
+	QEMU=(qemu-system-x86_64)
+	version=$(qemu-system-x86_64 --version | sed -nE '1s/.* version ([0-9]+\.[0-9]+).*/\1/p')
+	if [[ $(accelerator) == kvm* ]] || printf '8.1\n%s\n' "$version" | sort -CV; then
+		return 0
+	fi
+	if [[ ! -e $dir/ready ]]; then
+		need_space 200
+		apt_for bookworm-backports
+		step "fetching a QEMU of 8.1 or later (this one is $version)" "$CACHE/log/fetch-qemu.log" \
+			fetch_debs "${packages[@]}"
+		rm -rf "$dir"
+		mkdir -p "$dir"
+		for deb in "${packages[@]}"; do
+			debs+=("$(newest_deb "$deb")")
+		done
+		for deb in "${debs[@]}"; do
+			dpkg-deb -x "$deb" "$dir"
+		done
+		"$dir/usr/bin/qemu-system-x86_64" --version >"$dir/ready" ||
+			die "the QEMU unpacked in $dir does not run on this machine"
+	fi
+	QEMU=("$dir/usr/bin/qemu-system-x86_64" -L "$dir/usr/share/qemu" -L "$dir/usr/share/seabios")
+}
+
+# boot FOLDER IMAGE INITRD CPUS MEGABYTES LIMIT FILTER ARGUMENT...: run one
+# guest. FOLDER gets cmdline, console.log, results and status, which is
+# "exited N" or "timeout". FILTER turns lines of both ports into progress.
+boot() {
+	local dir=$1 image=$2 initrd=$3 cpus=$4 memory=$5 limit=$6 filter=$7
+	local accel cpu args pid line text shown=$SECONDS start=$SECONDS rc=0
+	shift 7
+	accel=$(accelerator)
+	cpu=max
+	[[ $accel != kvm* ]] || cpu=host
+	mkdir -p "$dir"
+	args="${BOOT_ARGS[*]} nsd.limit=$((limit * 9 / 10)) $*"
+	printf '%s\n' "$args" >"$dir/cmdline"
+	: >"$dir/console.log"
+	: >"$dir/results"
+	# The limit is from outside, for a guest that can no longer end itself.
+	timeout --kill-after=10 "$limit" \
+		"${QEMU[@]}" -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" \
+		-nographic -no-reboot -nodefaults -monitor none \
+		-serial "file:$dir/console.log" -serial "file:$dir/results" \
+		-kernel "$image" -initrd "$initrd" -append "$args" \
+		>"$dir/qemu.log" 2>&1 </dev/null &
+	pid=$!
+	while :; do
+		if read -r -t 10 line; then
+			text=$("$filter" "${line%$'\r'}") || true
+			if [[ -n $text ]]; then
+				note "    $text"
+				shown=$SECONDS
+			fi
+		elif (($? <= 128)); then
+			break
+		fi
+		if ((SECONDS - shown >= 15)); then
+			note "    the guest runs ($((SECONDS - start)) s of at most $limit s)"
+			shown=$SECONDS
+		fi
+	done < <(tail -q -n +1 -s 0.2 -f --pid="$pid" "$dir/console.log" "$dir/results")
+	wait "$pid" || rc=$?
+	if ((rc == 124 || rc == 137)); then
+		echo timeout >"$dir/status"
+	else
+		echo "exited $rc" >"$dir/status"
+	fi
+}
+
+# console_problems FILE: what a kernel log must not hold, each kind once.
+console_problems() {
+	grep -aE -f "$QEMU_DIR/console-bad" "$1" | tr -d '\r' |
+		sed -E 's/^(<[0-9]+>)?\[ *[0-9.]+\](\[[^]]*\])? //' |
+		awk '{ key = $0; gsub(/[0-9]+/, "N", key) } !seen[key]++' | cut -c 1-160 | head -n 12 || true
+}
