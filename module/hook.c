@@ -57,9 +57,9 @@ static struct ftrace_ops redirect_ops = {
 		 FTRACE_OPS_FL_PERMANENT | NSD_FTRACE_RECURSION,
 };
 
-static int set_filter(struct nsd_hook *hook)
+static int filter(struct nsd_hook *hook, bool remove)
 {
-	return ftrace_set_filter_ip(&redirect_ops, hook->address, 0, 0);
+	return ftrace_set_filter_ip(&redirect_ops, hook->address, remove, 0);
 }
 
 static int register_redirect(void)
@@ -72,13 +72,9 @@ static void unregister_redirect(void)
 	unregister_ftrace_function(&redirect_ops);
 }
 
-static void clear_filter(void)
-{
-	ftrace_free_filter(&redirect_ops);
-}
 #else
 /* Never reached: main.c refuses such a kernel, by nsd_missing_option(). */
-static int set_filter(struct nsd_hook *hook)
+static int filter(struct nsd_hook *hook, bool remove)
 {
 	return -EOPNOTSUPP;
 }
@@ -91,11 +87,17 @@ static int register_redirect(void)
 static void unregister_redirect(void)
 {
 }
+#endif
 
+/* An empty filter holds no memory; one taken down to the last entry is empty. */
 static void clear_filter(void)
 {
+	struct nsd_hook *hook;
+
+	for (hook = nsd_hooks; hook->names; hook++)
+		if (hook->address)
+			filter(hook, true);
 }
-#endif
 
 /**
  * nsd_hooks_resolve - find every function of the table
@@ -136,7 +138,7 @@ int nsd_hooks_take(void)
 	for (hook = nsd_hooks; hook->names; hook++) {
 		if (!hook->address)
 			continue;
-		err = set_filter(hook);
+		err = filter(hook, false);
 		if (err) {
 			pr_err("cannot redirect %ps: ftrace does not reach it (error %d)\n",
 			       (void *)hook->address, err);
@@ -145,9 +147,8 @@ int nsd_hooks_take(void)
 	}
 	err = register_redirect();
 	if (err) {
-		pr_err("cannot redirect: %s (error %d)\n", err == -EBUSY ?
-		       "sysctl kernel.ftrace_enabled is 0, or a live patch holds one of the functions" :
-		       "ftrace refuses", err);
+		pr_err("cannot redirect: ftrace refuses (error %d)%s\n", err,
+		       err == -EBUSY ? "; is kernel.ftrace_enabled 0, or a live patch there?" : "");
 		goto clear;
 	}
 	return 0;

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# checkpatch --strict, shellcheck, and the module with W=1 and sparse.
+
+# shellcheck source=qemu/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+OUT=$TOP/out/lint
+FAILED=0
+
+# check WHAT COMMAND...: keep its output, and show it when the check fails.
+check() {
+	local what=$1 log=$OUT/$1.log
+	shift
+	if "$@" >"$log" 2>&1; then
+		note "ok      $what"
+	else
+		FAILED=1
+		note "FAILED  $what; $log says:"
+		grep -vE '^(make|total:|NOTE:|$)' "$log" | head -n 30 || true
+	fi
+}
+
+sources() { git -C "$TOP" ls-files --cached --others --exclude-standard -- "$@"; }
+
+# style IGNORE FILE...: checkpatch without the types in IGNORE.
+style() {
+	local ignore=FILE_PATH_CHANGES,$1
+	shift
+	# It leaves a file of its own in the current folder.
+	(cd "$OUT" && perl "$SOURCE/scripts/checkpatch.pl" --no-tree --strict --terse \
+		--show-types --ignore "$ignore" -f "${@/#/$TOP/}" | sed "s|^$TOP/||")
+}
+
+# Kernel code meets every check. Tracepoints and macros that define things are
+# laid out as they are all over the kernel, which is not what checkpatch asks
+# for. Programs for the guests have no kernel headers to take __printf() from,
+# flags that a signal handler sets, the names of ELF, and macros in the manner of kselftest's.
+TRACE_STYLE=OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT
+MACRO_STYLE=COMPLEX_MACRO,MACRO_ARG_REUSE,MACRO_ARG_PRECEDENCE,SPACING
+USER_STYLE=PREFER_DEFINED_ATTRIBUTE_MACRO,VOLATILE,COMPLEX_MACRO,MACRO_WITH_FLOW_CONTROL
+USER_STYLE=$USER_STYLE,CAMELCASE,MULTISTATEMENT_MACRO_USE_DO_WHILE,MACRO_ARG_REUSE
+
+c_style() {
+	local kernel user result=0
+	mapfile -t kernel < <(sources 'module/*.c' 'module/*.h' 'qemu/controls/*.c' |
+		grep -vE '^module/(include/trace|compat/kcall)')
+	mapfile -t user < <(sources 'qemu/*.c' 'selftests/*.c' 'selftests/*.h' | grep -v '^qemu/controls/')
+	style , "${kernel[@]}" || result=1
+	style "$TRACE_STYLE" module/include/trace/events/nsproxy_defer.h || result=1
+	style "$MACRO_STYLE" module/compat/kcall.h || result=1
+	style "$USER_STYLE" "${user[@]}" || result=1
+	return "$result"
+}
+
+shell_style() {
+	local files
+	mapfile -t files < <(sources qemu selftests .ci | (cd "$TOP" &&
+		xargs grep -lE -m 1 '^#!.*(bash|sh)$|^# shellcheck shell'))
+	(cd "$TOP" && shellcheck -x "${files[@]}")
+}
+
+# A warning is a failure: out of tree make does not stop for one.
+module_build() {
+	local folder=$CACHE/build/lint log
+	rm -rf "$folder"
+	log=$(build_module "$K_DIR" "$folder" "$@" CONFIG_DEBUG_INFO_BTF_MODULES= 2>&1) || {
+		printf '%s\n' "$log"
+		return 1
+	}
+	! grep -E 'warning:|error:' <<<"$log"
+}
+
+need_packages "${RUN_PACKAGES[@]}" "${LINT_PACKAGES[@]}" git
+lock_cache
+source_tree 6.1
+stock_kernel 6.1 cloud-amd64
+unlock_cache
+mkdir -p "$OUT"
+check checkpatch c_style
+check shellcheck shell_style
+check W=1 module_build W=1
+check sparse module_build C=2 CF=-D__CHECK_ENDIAN__
+((FAILED == 0)) || die "lint found something; see above"
