@@ -6,8 +6,6 @@
 # make help       the rest
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
-# Where the objects go; the source folder unless MO= names another.
-MO ?= $(CURDIR)
 # The out-of-tree build is W=1 clean, and stays so.
 W ?= 1
 
@@ -23,7 +21,6 @@ kdir:
 
 install: modules
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install
-	depmod -a
 
 clean:
 	@if test -e $(KDIR)/Makefile; then \
@@ -50,7 +47,7 @@ lint:
 
 help:
 	@echo 'make                 build nsproxy_defer.ko against KDIR ($(KDIR))'
-	@echo 'make install         install it below /lib/modules, run depmod'
+	@echo 'make install         install it below /lib/modules (INSTALL_MOD_PATH= goes before)'
 	@echo 'make clean           remove what make built'
 	@echo 'make demo            measure stock kernels with and without the module, under QEMU'
 	@echo 'make check           run the tests under QEMU; SCENARIOS="UP DEBUG" picks, KERNEL=6.12 another line'

@@ -51,10 +51,10 @@ static struct ftrace_ops redirect_ops = {
 	.func = redirect,
 	/*
 	 * PERMANENT: kernel.ftrace_enabled=0 would take the replacements out
-	 * of action one by one, with releases pending.
+	 * of action, with releases pending. No protection from recursion: the
+	 * callback and what it calls use no function of the table.
 	 */
-	.flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_IPMODIFY |
-		 FTRACE_OPS_FL_PERMANENT | NSD_FTRACE_RECURSION,
+	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT | NSD_FTRACE_FLAGS,
 };
 
 static int filter(struct nsd_hook *hook, bool remove)

@@ -34,6 +34,9 @@ DEFINE_KCALL(nsd_inc_ucount, struct ucounts *(struct user_namespace *ns,
 					      kuid_t uid, enum ucount_type type));
 DEFINE_KCALL(nsd_from_mnt_ns, struct ns_common *(struct mnt_namespace *mnt_ns));
 
+/* Where struct mnt_namespace, which is private, keeps its struct ns_common. */
+static ptrdiff_t ns_common_offset;
+
 /*
  * Does this nsproxy hold the last reference to its mount namespace? If not,
  * drop the one it holds right here and let the original do the rest: looking
@@ -46,7 +49,7 @@ static bool holds_last_mnt_ns(struct pt_regs *regs)
 	struct mnt_namespace *mnt_ns = ns->mnt_ns;
 
 	if (nsproxy_defer_enabled() && mnt_ns) {
-		if (!nsd_put_shared_mnt_ns(mnt_ns, kcall(nsd_from_mnt_ns)(mnt_ns)))
+		if (!nsd_put_shared_mnt_ns(mnt_ns, (void *)mnt_ns + ns_common_offset))
 			return true;
 		ns->mnt_ns = NULL;
 	}
@@ -229,11 +232,14 @@ struct nsd_hook nsd_hooks[] = {
 int nsd_takeover_init(void)
 {
 	unsigned long address = nsd_symbol("from_mnt_ns");
+	struct mnt_namespace *mnt_ns;
 
 	if (!address) {
 		pr_err("this kernel has no function from_mnt_ns\n");
 		return -ENOENT;
 	}
 	kcall_set(nsd_from_mnt_ns, address);
+	mnt_ns = current->nsproxy->mnt_ns;
+	ns_common_offset = (void *)kcall(nsd_from_mnt_ns)(mnt_ns) - (void *)mnt_ns;
 	return 0;
 }

@@ -20,14 +20,30 @@
 #define nsd_call_rcu call_rcu
 #endif
 
+/*
+ * What ftrace hands over. Where it can pass the arguments alone, asking for no
+ * more spares every call the saving and restoring of all registers and flags;
+ * the instruction pointer and the arguments are good in either case.
+ */
 #ifdef NSD_HAVE_FTRACE_REGS
 #define nsd_ftrace_regs ftrace_regs
-#define nsd_pt_regs(regs) ftrace_get_regs(regs)
-#define NSD_FTRACE_RECURSION FTRACE_OPS_FL_RECURSION
+#ifdef NSD_HAVE_ARCH_FTRACE_REGS
+#define nsd_pt_regs(fregs) (&arch_ftrace_regs(fregs)->regs)
+#else
+#define nsd_pt_regs(fregs) (&(fregs)->regs)
+#endif
 #else
 #define nsd_ftrace_regs pt_regs
 #define nsd_pt_regs(regs) (regs)
-#define NSD_FTRACE_RECURSION FTRACE_OPS_FL_RECURSION_SAFE
+#endif
+
+#ifdef CONFIG_HAVE_DYNAMIC_FTRACE_WITH_ARGS
+#define NSD_FTRACE_FLAGS 0
+#elif defined(NSD_HAVE_FTRACE_REGS)
+#define NSD_FTRACE_FLAGS FTRACE_OPS_FL_SAVE_REGS
+#else
+/* Before 5.11 protection from recursion was the default. */
+#define NSD_FTRACE_FLAGS (FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION_SAFE)
 #endif
 
 /*
