@@ -166,48 +166,6 @@ struct users {
 	int flag;
 };
 
-static int hold_namespace(void *arg)
-{
-	int *fds = arg;
-	char c;
-
-	if (unshare(fds[4]))
-		c = errno;
-	else
-		c = 0;
-	if (write(fds[1], &c, 1) != 1)
-		return 1;
-	close(fds[3]);
-	/* End of file comes when the parent has closed the other end. */
-	return read(fds[2], &c, 1) != 0;
-}
-
-/* Hold @n namespaces at once; how many could not be made for the limit? */
-static int hold_many(int flag, int n)
-{
-	int i, fds[5], refused = 0;
-	pid_t pids[LIMIT + 1];
-	char c;
-
-	if (pipe(&fds[0]) || pipe(&fds[2]))
-		return -1;
-	fds[4] = flag;
-	for (i = 0; i < n; i++) {
-		pids[i] = nsp_start(hold_namespace, fds);
-		if (pids[i] < 0 || read(fds[0], &c, 1) != 1)
-			return -1;
-		if (c && c != ENOSPC)
-			return -1;
-		refused += c == ENOSPC;
-	}
-	for (i = 0; i < 4; i++)
-		close(fds[i]);
-	for (i = 0; i < n; i++)
-		if (nsp_wait(pids[i]))
-			return -1;
-	return refused;
-}
-
 static int limited_user(void *arg)
 {
 	const struct users *users = arg;
@@ -218,14 +176,14 @@ static int limited_user(void *arg)
 	snprintf(path, sizeof(path), "/proc/sys/user/%s", users->sysctl);
 	CHECK(!nsp_put(path, "8"));
 	for (i = 0; i < ROUNDS; i++) {
-		int refused = hold_many(users->flag, LIMIT);
+		int refused = nsp_hold_many(users->flag, LIMIT);
 
 		if (refused) {
 			fprintf(stderr, "# round %d: %d of %d refused\n", i,
 				refused, LIMIT);
 			return 1;
 		}
-		refused = hold_many(users->flag, LIMIT + 1);
+		refused = nsp_hold_many(users->flag, LIMIT + 1);
 		if (refused != 1) {
 			fprintf(stderr, "# round %d: %d of %d refused, not 1\n",
 				i, refused, LIMIT + 1);

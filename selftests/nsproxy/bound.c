@@ -220,22 +220,30 @@ FIXTURE_TEARDOWN(limit)
 	EXPECT_EQ(0, nsp_restore(&self->knobs));
 }
 
+#define NO_LIMITS "this kernel has no limits for namespaces (they came with 4.9)"
+
 struct limited {
 	char path[128];
 	int flag;
 	int tries;
+	int patience;
 	int *enospc;
-	int together;
 };
 
 static int limited_life(void *arg)
 {
+	const struct timespec nap = { .tv_nsec = 1000 * 1000 };
 	const struct limited *limited = arg;
+	int patience = limited->patience;
 
-	if (!unshare(limited->flag | limited->together))
-		return 0;
-	CHECK(errno == ENOSPC);
-	++*limited->enospc;
+	while (unshare(limited->flag | CLONE_NEWNS)) {
+		CHECK(errno == ENOSPC);
+		if (!patience--) {
+			++*limited->enospc;
+			return 0;
+		}
+		nanosleep(&nap, NULL);
+	}
 	return 0;
 }
 
@@ -251,44 +259,38 @@ static int limited_user(void *arg)
 	return 0;
 }
 
-/* How often is one more than the limit found, where there never is? */
-static int count_enospc(const char *sysctl, int flag, int together, int tries)
-{
-	struct limited limited = {
-		.flag = flag,
-		.tries = tries,
-		.together = together,
-		.enospc = nsp_shared(sizeof(int)),
-	};
-	int err, n;
-
-	snprintf(limited.path, sizeof(limited.path), "/proc/sys/user/%s",
-		 sysctl);
-	err = nsp_run(limited_user, &limited);
-	n = *limited.enospc;
-	munmap(limited.enospc, sizeof(int));
-	return err ? -1 : n;
-}
-
 /*
- * The others are taken together with a mount namespace, since that is what
- * makes a release wait on every kernel.
+ * All are taken together with a mount namespace, since that is what makes a
+ * release wait on every kernel.
  */
 TEST_F_TIMEOUT(limit, one, NSP_TIMEOUT)
 {
-	int tries = variant->flag == CLONE_NEWNS ? 200 : 100;
-	char path[128];
+	struct limited limited = {
+		.flag = variant->flag,
+		.tries = variant->flag == CLONE_NEWNS ? 200 : 100,
+	};
 
-	snprintf(path, sizeof(path), "/proc/sys/user/%s", variant->sysctl);
-	if (access(path, F_OK))
-		SKIP(return, "this kernel has no limits for namespaces (they came with 4.9)");
+	snprintf(limited.path, sizeof(limited.path), "/proc/sys/user/%s",
+		 variant->sysctl);
+	if (access(limited.path, F_OK))
+		SKIP(return, NO_LIMITS);
 	if (!nsp_supported(variant->flag))
 		SKIP(return, "this kernel lacks this kind of namespace");
+	/*
+	 * Up to 6.11 an IPC namespace is freed by a worker of its own, so that
+	 * its limit is met by chance with no deferral at all.  There it is
+	 * enough that the place gets free with nobody asking for it.
+	 */
+	if (variant->flag == CLONE_NEWIPC && !nsp_linux(6, 12))
+		limited.patience = 10000;
+	limited.enospc = nsp_shared(sizeof(*limited.enospc));
+	ASSERT_NE(NULL, limited.enospc);
 	ASSERT_EQ(0, nsp_set("mode", "all"));
-	EXPECT_EQ(0, count_enospc(variant->sysctl, variant->flag, CLONE_NEWNS,
-				  tries));
+	EXPECT_EQ(0, nsp_run(limited_user, &limited));
+	EXPECT_EQ(0, *limited.enospc);
 	ASSERT_EQ(0, nsp_flush());
 	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
+	munmap(limited.enospc, sizeof(*limited.enospc));
 }
 
 static int over_limit(void *arg)
@@ -320,7 +322,7 @@ TEST_F_TIMEOUT(limit, reached, NSP_TIMEOUT)
 	snprintf(limited.path, sizeof(limited.path), "/proc/sys/user/%s",
 		 variant->sysctl);
 	if (access(limited.path, F_OK))
-		SKIP(return, "this kernel has no limits for namespaces (they came with 4.9)");
+		SKIP(return, NO_LIMITS);
 	if (!nsp_supported(variant->flag))
 		SKIP(return, "this kernel lacks this kind of namespace");
 	ASSERT_EQ(0, nsp_set("mode", "all"));

@@ -372,6 +372,50 @@ static inline int nsp_storm_wait(struct nsp_storm *storm, bool stop)
 	return err;
 }
 
+#define NSP_HOLD_MAX 128
+
+static inline int nsp_hold_one(void *arg)
+{
+	int *fds = arg;
+	char c;
+
+	if (unshare(fds[4]))
+		c = errno;
+	else
+		c = 0;
+	if (write(fds[1], &c, 1) != 1)
+		return 1;
+	close(fds[3]);
+	/* End of file comes when the parent has closed the other end. */
+	return read(fds[2], &c, 1) != 0;
+}
+
+/* Hold @n namespaces at once; how many could not be made for the limit? */
+static inline int nsp_hold_many(int flag, int n)
+{
+	int i, fds[5], refused = 0;
+	pid_t pids[NSP_HOLD_MAX];
+	char c;
+
+	if (n > NSP_HOLD_MAX || pipe(&fds[0]) || pipe(&fds[2]))
+		return -1;
+	fds[4] = flag;
+	for (i = 0; i < n; i++) {
+		pids[i] = nsp_start(nsp_hold_one, fds);
+		if (pids[i] < 0 || read(fds[0], &c, 1) != 1)
+			return -1;
+		if (c && c != ENOSPC)
+			return -1;
+		refused += c == ENOSPC;
+	}
+	for (i = 0; i < 4; i++)
+		close(fds[i]);
+	for (i = 0; i < n; i++)
+		if (nsp_wait(pids[i]))
+			return -1;
+	return refused;
+}
+
 static struct nsp_knobs nsp_at_start;
 static pid_t nsp_main_pid;
 

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The promise: a file system that does not answer, in one dying mount
+ * namespace, does not hold up the release of any other, nor for ever an
+ * umount(2) that waits for what is pending; a flush that waits for it can be
+ * killed; and once it answers or is aborted, it is released like the rest.
+ *
+ * What hangs, and why: a FUSE file system on a block device ("fuseblk").  For
+ * these the kernel sends FUSE_DESTROY when the superblock is shut down and
+ * waits, uninterruptibly, until the daemon has replied, so that the daemon is
+ * done with the device when umount returns (fuse_send_destroy(), from
+ * fuse_kill_sb_blk(), in every kernel from 3.10 on).  A FUSE file system
+ * without a device would not do: the kernel asks it nothing at umount, and
+ * what it sends on closing files it does not wait for.
+ *
+ * The daemon is this test: it answers FUSE_INIT and then nothing.
+ */
+#include "nsproxy_test.h"
+#include "disk.h"
+
+#include <linux/fuse.h>
+#include <sys/sysmacros.h>
+
+FIXTURE(hung)
+{
+	struct nsp_knobs knobs;
+	struct disk disk;
+	char dir[64];
+	char mnt[80];
+	char abort[96];
+	int fuse;
+	pid_t kin[2];
+};
+
+FIXTURE_SETUP(hung)
+{
+	self->fuse = -1;
+	ASSERT_EQ(0, nsp_save(&self->knobs));
+	ASSERT_EQ(0, nsp_set("mode", "all"));
+	ASSERT_EQ(0, nsp_set("max_pending", "1024"));
+	ASSERT_EQ(0, nsp_flush());
+	snprintf(self->dir, sizeof(self->dir), "/tmp/nsproxy.XXXXXX");
+	ASSERT_NE(NULL, mkdtemp(self->dir));
+	/* What follows belongs to this test's process and goes with it. */
+	ASSERT_EQ(0, nsp_own_mounts());
+	ASSERT_EQ(0, mount("none", self->dir, "tmpfs", 0, NULL));
+	snprintf(self->mnt, sizeof(self->mnt), "%s/mnt", self->dir);
+	ASSERT_EQ(0, mkdir(self->mnt, 0700));
+}
+
+FIXTURE_TEARDOWN(hung)
+{
+	size_t i;
+
+	/* With the last descriptor closed, the kernel aborts the connection. */
+	if (self->fuse >= 0)
+		close(self->fuse);
+	for (i = 0; i < ARRAY_SIZE(self->kin); i++) {
+		if (self->kin[i] <= 0)
+			continue;
+		kill(self->kin[i], SIGKILL);
+		nsp_wait(self->kin[i]);
+	}
+	EXPECT_EQ(0, nsp_flush());
+	disk_drop(&self->disk);
+	umount2(self->dir, MNT_DETACH);
+	rmdir(self->dir);
+	EXPECT_EQ(0, nsp_restore(&self->knobs));
+}
+
+struct mounter {
+	FIXTURE_DATA(hung) *self;
+	int go;
+};
+
+/* Mount it in a mount namespace of its own, and leave it to exit. */
+static int mount_and_exit(void *arg)
+{
+	const struct mounter *mounter = arg;
+	char options[128], c;
+
+	CHECK(!nsp_own_mounts());
+	snprintf(options, sizeof(options),
+		 "fd=%d,rootmode=40000,user_id=0,group_id=0",
+		 mounter->self->fuse);
+	CHECK(!mount(mounter->self->disk.dev, mounter->self->mnt, "fuseblk", 0,
+		     options));
+	CHECK(read(mounter->go, &c, 1) == 1);
+	return 0;
+}
+
+/* Read the next request; what the kernel does not wait for is passed over. */
+static int next_request(int fuse, struct fuse_in_header *header)
+{
+	static char buf[FUSE_MIN_READ_BUFFER + 65536];
+	ssize_t n;
+
+	do {
+		n = read(fuse, buf, sizeof(buf));
+		if (n < 0 && errno != EINTR && errno != ENOENT)
+			return -1;
+	} while (n < (ssize_t)sizeof(*header));
+	memcpy(header, buf, sizeof(*header));
+	return 0;
+}
+
+static int answer_init(int fuse, const struct fuse_in_header *header)
+{
+	struct {
+		struct fuse_out_header header;
+		struct fuse_init_out init;
+	} reply = {
+		.header.len = sizeof(reply),
+		.header.unique = header->unique,
+		.init.major = FUSE_KERNEL_VERSION,
+		/* 7.22 is what Linux 3.10 speaks; later ones go along. */
+		.init.minor = 22,
+		.init.max_readahead = 4096,
+		.init.max_write = 4096,
+	};
+
+	/* Up to minor 22, struct fuse_init_out ended after max_write. */
+	reply.header.len = sizeof(reply.header) + 24;
+	return write(fuse, &reply, reply.header.len) == reply.header.len ? 0 : -1;
+}
+
+/* Make a superblock hang in the worker: NULL, or what this kernel lacks. */
+static const char *make_hang(struct __test_metadata *_metadata,
+			     FIXTURE_DATA(hung) *self)
+{
+	struct mounter mounter = { .self = self };
+	struct fuse_in_header header;
+	const char *why;
+	struct stat st;
+	int go[2];
+	pid_t pid;
+
+	if (!disk_has_filesystem("fuseblk"))
+		return "this kernel has no fuseblk (CONFIG_FUSE_FS, CONFIG_BLOCK)";
+	why = disk_make(&self->disk, self->dir);
+	if (why)
+		return why;
+	self->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	EXPECT_LE(0, self->fuse);
+	EXPECT_EQ(0, stat(self->disk.dev, &st));
+	mount("none", "/sys/fs/fuse/connections", "fusectl", 0, NULL);
+	/* The kernel names the connection by its own form of the device. */
+	snprintf(self->abort, sizeof(self->abort),
+		 "/sys/fs/fuse/connections/%u/abort",
+		 major(st.st_rdev) << 20 | minor(st.st_rdev));
+
+	EXPECT_EQ(0, pipe(go));
+	mounter.go = go[0];
+	pid = nsp_start(mount_and_exit, &mounter);
+	EXPECT_LT(0, pid);
+	EXPECT_EQ(0, next_request(self->fuse, &header));
+	EXPECT_EQ(FUSE_INIT, header.opcode);
+	EXPECT_EQ(0, answer_init(self->fuse, &header));
+	EXPECT_EQ(1, write(go[1], "x", 1));
+	EXPECT_EQ(0, nsp_wait(pid));
+	/* When this is read, the worker is inside the shutdown, and stays. */
+	do {
+		EXPECT_EQ(0, next_request(self->fuse, &header));
+	} while (header.opcode != FUSE_DESTROY);
+	EXPECT_LE(1, nsp_num("pending"));
+	return NULL;
+}
+
+static int short_life(void *arg)
+{
+	(void)arg;
+	CHECK(!unshare(CLONE_NEWNS));
+	return 0;
+}
+
+static int run_flush(void *arg)
+{
+	(void)arg;
+	return -nsp_flush();
+}
+
+static int run_umount(void *arg)
+{
+	const char *dir = arg;
+	char other[128];
+
+	snprintf(other, sizeof(other), "%s/other", dir);
+	CHECK(!nsp_own_mounts());
+	CHECK(!mkdir(other, 0700));
+	CHECK(!mount("none", other, "ramfs", 0, NULL));
+	CHECK(!umount(other));
+	return 0;
+}
+
+#define NR_OTHERS 20
+
+TEST_F_TIMEOUT(hung, others_drain, NSP_TIMEOUT)
+{
+	const struct timespec nap = { .tv_nsec = 1000 * 1000 };
+	const char *why;
+	long before;
+	int i, fd;
+
+	why = make_hang(_metadata, self);
+	if (why)
+		SKIP(return, "%s", why);
+	before = nsp_num("stats/released");
+	for (i = 0; i < NR_OTHERS; i++)
+		ASSERT_EQ(0, nsp_run(short_life, NULL));
+	/* A flush would wait for the one that hangs; the rest go by themselves. */
+	while (nsp_num("stats/released") < before + NR_OTHERS)
+		nanosleep(&nap, NULL);
+	EXPECT_EQ(1, nsp_num("pending"));
+
+	/* Who flushes waits, and may be killed. */
+	self->kin[0] = nsp_start(run_flush, NULL);
+	ASSERT_LT(0, self->kin[0]);
+	EXPECT_EQ(0, waitpid(self->kin[0], NULL, WNOHANG));
+	EXPECT_EQ(0, kill(self->kin[0], SIGKILL));
+	EXPECT_EQ(128 + SIGKILL, nsp_wait(self->kin[0]));
+	self->kin[0] = 0;
+	EXPECT_EQ(1, nsp_num("pending"));
+
+	ASSERT_EQ(0, nsp_put(self->abort, "1")) {
+		TH_LOG("%s", self->abort);
+	}
+	EXPECT_EQ(0, nsp_flush());
+	EXPECT_EQ(0, nsp_num("pending"));
+	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
+	fd = open(self->disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	EXPECT_LE(0, fd);
+	close(fd);
+}
+
+/*
+ * Every umount(2) of the machine waits for what is pending, so it must not
+ * wait for ever; what it unmounts itself is final all the same.
+ */
+TEST_F_TIMEOUT(hung, umount_gives_up, NSP_TIMEOUT)
+{
+	const char *why;
+
+	why = make_hang(_metadata, self);
+	if (why)
+		SKIP(return, "%s", why);
+	self->kin[0] = nsp_start(run_umount, self->dir);
+	ASSERT_LT(0, self->kin[0]);
+	EXPECT_EQ(0, nsp_wait(self->kin[0]));
+	self->kin[0] = 0;
+	EXPECT_EQ(1, nsp_num("pending"));
+	ASSERT_EQ(0, nsp_put(self->abort, "1"));
+	EXPECT_EQ(0, nsp_flush());
+	EXPECT_EQ(0, nsp_num("pending"));
+}
+
+NSP_TEST_MAIN(nsp_prepare_present)

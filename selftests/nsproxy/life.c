@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The promises: the module comes and goes while tasks are inside the very
+ * functions that it takes over, and nobody notices.  When rmmod has returned,
+ * the last release is done; when insmod has failed, the kernel is as it was.
+ *
+ * The race: a task sleeps in a hook, or a release is queued, or a grace period
+ * is on its way, and the text and data that they return to go away.
+ *
+ * For the loadable module only.  NSPROXY_DEFER_KO names its file.
+ * NSPROXY_TEST_CYCLES says how often to load and unload.
+ */
+#include <elf.h>
+
+#include "nsproxy_test.h"
+
+#define MODULE "nsproxy_defer"
+#define MODULE_DIR "/sys/module/" MODULE
+
+static const char *ko;
+static bool was_loaded;
+
+static bool is_loaded(void)
+{
+	/* What is built in has a folder there too, but was never initialised. */
+	return !access(MODULE_DIR "/initstate", F_OK);
+}
+
+static int load(const char *parameters)
+{
+	int fd, err = 0;
+
+	fd = open(ko, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (syscall(SYS_finit_module, fd, parameters, 0))
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static int unload(void)
+{
+	return syscall(SYS_delete_module, MODULE, O_NONBLOCK) ? -errno : 0;
+}
+
+/* The module, and by nsp_at_exit() its knobs, are left as they were found. */
+static void restore_module(void)
+{
+	if (getpid() != nsp_main_pid)
+		return;
+	if (is_loaded() && !was_loaded)
+		unload();
+	if (!is_loaded() && was_loaded)
+		load("");
+}
+
+static void prepare_life(void)
+{
+	nsp_prepare();
+	if (nsp_present() && !is_loaded())
+		nsp_skip_all("the deferral is built into this kernel");
+	ko = getenv("NSPROXY_DEFER_KO");
+	if (!ko)
+		nsp_skip_all("NSPROXY_DEFER_KO does not name the module's file");
+	if (access(ko, R_OK))
+		nsp_fail_all(ko, strerror(errno));
+	was_loaded = is_loaded();
+	if (was_loaded && nsp_save(&nsp_at_start))
+		nsp_fail_all("cannot read the knobs", NSP_DIR);
+	atexit(restore_module);
+}
+
+/* All of a file, as a string that the caller frees. */
+static char *slurp(const char *path)
+{
+	char *text = NULL;
+	size_t len = 0, room = 0;
+	ssize_t n;
+	int fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	do {
+		if (room - len < 4096) {
+			room += 65536;
+			text = realloc(text, room);
+			if (!text)
+				abort();
+		}
+		n = read(fd, text + len, room - len - 1);
+		len += n > 0 ? n : 0;
+	} while (n > 0);
+	close(fd);
+	text[len] = '\0';
+	return text;
+}
+
+static const char *const hook_lists[] = {
+	"/sys/kernel/tracing/enabled_functions",
+	"/sys/kernel/debug/tracing/enabled_functions",
+	"/sys/kernel/debug/kprobes/list",
+};
+
+FIXTURE(life)
+{
+	char *hooks[ARRAY_SIZE(hook_lists)];
+};
+
+FIXTURE_SETUP(life)
+{
+	size_t i;
+
+	if (is_loaded())
+		ASSERT_EQ(0, unload());
+	/* A kernel without these files has no hook in them either. */
+	for (i = 0; i < ARRAY_SIZE(hook_lists); i++)
+		self->hooks[i] = slurp(hook_lists[i]);
+}
+
+FIXTURE_TEARDOWN(life)
+{
+	size_t i;
+
+	if (is_loaded())
+		EXPECT_EQ(0, unload());
+	for (i = 0; i < ARRAY_SIZE(hook_lists); i++)
+		free(self->hooks[i]);
+}
+
+static void check_kernel_as_before(struct __test_metadata *_metadata,
+				   FIXTURE_DATA(life) *self)
+{
+	char *hooks;
+	size_t i;
+
+	EXPECT_NE(0, access(MODULE_DIR, F_OK));
+	EXPECT_NE(0, access(NSP_DIR, F_OK));
+	for (i = 0; i < ARRAY_SIZE(hook_lists); i++) {
+		if (!self->hooks[i])
+			continue;
+		hooks = slurp(hook_lists[i]);
+		ASSERT_NE(NULL, hooks);
+		EXPECT_STREQ(self->hooks[i], hooks) {
+			TH_LOG("%s has changed", hook_lists[i]);
+		}
+		free(hooks);
+	}
+}
+
+static int leave_namespaces(void *arg)
+{
+	long i, n = *(long *)arg;
+
+	for (i = 0; i < n; i++)
+		CHECK(!unshare(CLONE_NEWNS));
+	return 0;
+}
+
+TEST_F_TIMEOUT(life, parameters, NSP_TIMEOUT)
+{
+	long n = 3, before;
+	char text[64];
+
+	ASSERT_EQ(0, load(""));
+	ASSERT_EQ(0, nsp_get(NSP_DIR "/mode", text, sizeof(text)));
+	EXPECT_STREQ("all", text);
+	EXPECT_EQ(1024, nsp_num("max_pending"));
+	/* That it is loaded has to mean that it is in the way. */
+	before = nsp_num("stats/deferred");
+	EXPECT_EQ(0, nsp_run(leave_namespaces, &n));
+	EXPECT_LE(before + n, nsp_num("stats/deferred"));
+	ASSERT_EQ(0, unload());
+	check_kernel_as_before(_metadata, self);
+
+	ASSERT_EQ(0, load("mode=safe max_pending=5"));
+	ASSERT_EQ(0, nsp_get(NSP_DIR "/mode", text, sizeof(text)));
+	EXPECT_STREQ("safe", text);
+	EXPECT_EQ(5, nsp_num("max_pending"));
+	ASSERT_EQ(0, unload());
+
+	ASSERT_EQ(0, load("mode=off max_pending=2147483647"));
+	ASSERT_EQ(0, nsp_get(NSP_DIR "/mode", text, sizeof(text)));
+	EXPECT_STREQ("off", text);
+	EXPECT_EQ(INT_MAX, nsp_num("max_pending"));
+	ASSERT_EQ(0, unload());
+	check_kernel_as_before(_metadata, self);
+}
+
+FIXTURE(refused)
+{
+	FIXTURE_DATA(life) life;
+};
+
+FIXTURE_VARIANT(refused)
+{
+	const char *parameters;
+};
+
+FIXTURE_SETUP(refused)
+{
+	life_setup(_metadata, &self->life, NULL);
+}
+
+FIXTURE_TEARDOWN(refused)
+{
+	life_teardown(_metadata, &self->life, NULL);
+}
+
+#define REFUSED(name, text)						\
+	FIXTURE_VARIANT_ADD(refused, name)				\
+	{								\
+		.parameters = text,					\
+	}
+
+REFUSED(mode_bogus, "mode=bogus");
+REFUSED(mode_empty, "mode=");
+REFUSED(mode_upper, "mode=ALL");
+REFUSED(mode_number, "mode=1");
+REFUSED(max_pending_zero, "max_pending=0");
+REFUSED(max_pending_negative, "max_pending=-1");
+REFUSED(max_pending_huge, "max_pending=99999999999");
+REFUSED(max_pending_trailing, "max_pending=12abc");
+REFUSED(max_pending_empty, "max_pending=");
+REFUSED(one_good_one_bad, "mode=all max_pending=0");
+
+/* Wind /dev/kmsg on to what has not been logged yet. */
+static int open_log(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+static bool was_logged(int fd, const char *what)
+{
+	bool found = false;
+	char line[2048];
+	ssize_t n;
+
+	for (;;) {
+		n = read(fd, line, sizeof(line) - 1);
+		/* EPIPE says that older lines were overwritten meanwhile. */
+		if (n < 0 && errno == EPIPE)
+			continue;
+		if (n <= 0)
+			return found;
+		line[n] = '\0';
+		if (strstr(line, what))
+			found = true;
+	}
+}
+
+TEST_F_TIMEOUT(refused, load, NSP_TIMEOUT)
+{
+	int log = open_log();
+
+	ASSERT_EQ(-EINVAL, load(variant->parameters));
+	if (log >= 0)
+		EXPECT_TRUE(was_logged(log, MODULE ": "));
+	close(log);
+	check_kernel_as_before(_metadata, &self->life);
+}
+
+/* What was refused leaves nothing behind that a good load would trip over. */
+TEST_F_TIMEOUT(life, refused_then_taken, NSP_TIMEOUT)
+{
+	EXPECT_EQ(-EINVAL, load("mode=all max_pending=0"));
+	EXPECT_EQ(-EINVAL, load("mode=bogus"));
+	ASSERT_EQ(0, load(""));
+	EXPECT_EQ(0, nsp_flush());
+	ASSERT_EQ(0, unload());
+	check_kernel_as_before(_metadata, self);
+}
+
+/*
+ * A module by another name, so that it is not the module loader that says no:
+ * the last letter of the name in struct module is changed in a copy.
+ */
+static int load_by_other_name(void)
+{
+	const Elf64_Shdr *sections;
+	const Elf64_Ehdr *elf;
+	const char *names;
+	char *image, *name;
+	struct stat st;
+	int fd, i, err = -ENOEXEC;
+
+	fd = open(ko, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	image = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd,
+		     0);
+	close(fd);
+	if (image == MAP_FAILED)
+		return -errno;
+	elf = (void *)image;
+	sections = (void *)(image + elf->e_shoff);
+	names = image + sections[elf->e_shstrndx].sh_offset;
+	for (i = 0; i < elf->e_shnum; i++) {
+		if (strcmp(names + sections[i].sh_name,
+			   ".gnu.linkonce.this_module"))
+			continue;
+		name = memmem(image + sections[i].sh_offset,
+			      sections[i].sh_size, MODULE, sizeof(MODULE));
+		if (!name)
+			break;
+		name[strlen(MODULE) - 1] = 'x';
+		err = syscall(SYS_init_module, image, st.st_size, "");
+		if (err)
+			err = -errno;
+	}
+	munmap(image, st.st_size);
+	return err;
+}
+
+/* Where the folder exists already, on a patched kernel, there is no second. */
+TEST_F_TIMEOUT(life, folder_exists, NSP_TIMEOUT)
+{
+	long n = 3, before;
+	int log;
+
+	ASSERT_EQ(0, load(""));
+	ASSERT_EQ(-EEXIST, load(""));
+	log = open_log();
+	EXPECT_EQ(-EEXIST, load_by_other_name());
+	if (log >= 0)
+		EXPECT_TRUE(was_logged(log, NSP_DIR));
+	close(log);
+	EXPECT_NE(0, access("/sys/module/nsproxy_defex", F_OK));
+
+	/* The first one is none the worse for it. */
+	before = nsp_num("stats/deferred");
+	EXPECT_EQ(0, nsp_run(leave_namespaces, &n));
+	EXPECT_LE(before + n, nsp_num("stats/deferred"));
+	EXPECT_EQ(0, nsp_flush());
+	ASSERT_EQ(0, unload());
+	check_kernel_as_before(_metadata, self);
+}
+
+static volatile int *prod_over;
+
+/* Use the files while they come and go. */
+static int prod(void *arg)
+{
+	(void)arg;
+	while (!*prod_over) {
+		nsp_flush();
+		nsp_num("pending");
+		nsp_num("stats/grace_periods");
+		nsp_set("max_pending", "16");
+		nsp_set("mode", "all");
+	}
+	return 0;
+}
+
+TEST_F_TIMEOUT(life, cycles_in_a_storm, 60 * NSP_TIMEOUT)
+{
+	long cycles = nsp_env("NSPROXY_TEST_CYCLES", 6);
+	struct nsp_storm storm;
+	pid_t prodder;
+	long i, until;
+
+	prod_over = nsp_shared(sizeof(*prod_over));
+	ASSERT_NE(NULL, prod_over);
+	ASSERT_EQ(0, nsp_storm_start(&storm, 4, 0));
+	prodder = nsp_start(prod, NULL);
+	ASSERT_LT(0, prodder);
+	for (i = 0; i < cycles; i++) {
+		ASSERT_EQ(0, load(i % 2 ? "mode=all max_pending=3" : ""));
+		/* Let between none and six lives pass, by what they did. */
+		until = *(volatile long *)storm.done + i % 7;
+		while (*(volatile long *)storm.done < until)
+			sched_yield();
+		ASSERT_EQ(0, unload()) {
+			TH_LOG("cycle %ld of %ld", i, cycles);
+		}
+	}
+	*prod_over = 1;
+	EXPECT_EQ(0, nsp_wait(prodder));
+	EXPECT_EQ(0, nsp_storm_wait(&storm, true));
+	check_kernel_as_before(_metadata, self);
+}
+
+/*
+ * A task in a user namespace of its own makes HELD mount namespaces die, says
+ * so, and when the module is gone makes HELD again.  Its limit is HELD, and
+ * with the module gone nobody flushes for it.
+ */
+#define HELD 40
+
+struct user {
+	int ready[2];
+	int gone[2];
+};
+
+static int short_life(void *arg)
+{
+	(void)arg;
+	CHECK(!unshare(CLONE_NEWNS));
+	return 0;
+}
+
+static int user_with_limit(void *arg)
+{
+	struct user *user = arg;
+	int i;
+	char c;
+
+	CHECK(!nsp_own_user());
+	CHECK(!nsp_put("/proc/sys/user/max_mnt_namespaces", "40"));
+	for (i = 0; i < HELD; i++)
+		CHECK(!nsp_run(short_life, NULL));
+	CHECK(write(user->ready[1], "x", 1) == 1);
+	CHECK(read(user->gone[0], &c, 1) == 1);
+	i = nsp_hold_many(CLONE_NEWNS, HELD);
+	if (i) {
+		fprintf(stderr, "# %d of %d refused after unload\n", i, HELD);
+		return 1;
+	}
+	/* If a release had been lost in the counting, this would find a place. */
+	CHECK(nsp_hold_many(CLONE_NEWNS, HELD + 1) == 1);
+	return 0;
+}
+
+TEST_F_TIMEOUT(life, unload_with_pending, NSP_TIMEOUT)
+{
+	int rounds = 0, with_pending = 0;
+	struct user user;
+	long pending;
+	pid_t pid;
+	char c;
+
+	if (access("/proc/sys/user/max_mnt_namespaces", F_OK))
+		SKIP(return, "this kernel has no limits for namespaces (they came with 4.9)");
+	if (!nsp_supported(CLONE_NEWUSER))
+		SKIP(return, "this kernel lacks user namespaces");
+	/* Whether something is pending is a matter of luck, mostly good. */
+	while (with_pending < 3 && rounds++ < 30) {
+		ASSERT_EQ(0, load("mode=all max_pending=1024"));
+		ASSERT_EQ(0, pipe(user.ready));
+		ASSERT_EQ(0, pipe(user.gone));
+		pid = nsp_start(user_with_limit, &user);
+		ASSERT_LT(0, pid);
+		close(user.ready[1]);
+		ASSERT_EQ(1, read(user.ready[0], &c, 1));
+		pending = nsp_num("pending");
+		ASSERT_LE(0, pending);
+		with_pending += pending > 0;
+		ASSERT_EQ(0, unload());
+		ASSERT_EQ(1, write(user.gone[1], "x", 1));
+		EXPECT_EQ(0, nsp_wait(pid));
+		close(user.ready[0]);
+		close(user.gone[0]);
+		close(user.gone[1]);
+	}
+	EXPECT_LE(3, with_pending);
+	check_kernel_as_before(_metadata, self);
+}
+
+NSP_TEST_MAIN(prepare_life)
