@@ -103,50 +103,64 @@ static const char *const hook_lists[] = {
 	"/sys/kernel/debug/kprobes/list",
 };
 
-FIXTURE(life)
-{
-	char *hooks[ARRAY_SIZE(hook_lists)];
+/* What the kernel says about hooks; where it says nothing there are none. */
+struct hooks {
+	char *lists[ARRAY_SIZE(hook_lists)];
 };
 
-FIXTURE_SETUP(life)
+static int begin_unloaded(struct hooks *hooks)
 {
 	size_t i;
 
-	if (is_loaded())
-		ASSERT_EQ(0, unload());
-	/* A kernel without these files has no hook in them either. */
+	if (is_loaded() && unload())
+		return -1;
 	for (i = 0; i < ARRAY_SIZE(hook_lists); i++)
-		self->hooks[i] = slurp(hook_lists[i]);
+		hooks->lists[i] = slurp(hook_lists[i]);
+	return 0;
 }
 
-FIXTURE_TEARDOWN(life)
+static int end_unloaded(struct hooks *hooks)
 {
 	size_t i;
 
-	if (is_loaded())
-		EXPECT_EQ(0, unload());
 	for (i = 0; i < ARRAY_SIZE(hook_lists); i++)
-		free(self->hooks[i]);
+		free(hooks->lists[i]);
+	return is_loaded() ? unload() : 0;
 }
 
 static void check_kernel_as_before(struct __test_metadata *_metadata,
-				   FIXTURE_DATA(life) *self)
+				   const struct hooks *hooks)
 {
-	char *hooks;
+	char *now;
 	size_t i;
 
 	EXPECT_NE(0, access(MODULE_DIR, F_OK));
 	EXPECT_NE(0, access(NSP_DIR, F_OK));
 	for (i = 0; i < ARRAY_SIZE(hook_lists); i++) {
-		if (!self->hooks[i])
+		if (!hooks->lists[i])
 			continue;
-		hooks = slurp(hook_lists[i]);
-		ASSERT_NE(NULL, hooks);
-		EXPECT_STREQ(self->hooks[i], hooks) {
+		now = slurp(hook_lists[i]);
+		ASSERT_NE(NULL, now);
+		EXPECT_STREQ(hooks->lists[i], now) {
 			TH_LOG("%s has changed", hook_lists[i]);
 		}
-		free(hooks);
+		free(now);
 	}
+}
+
+FIXTURE(life)
+{
+	struct hooks hooks;
+};
+
+FIXTURE_SETUP(life)
+{
+	ASSERT_EQ(0, begin_unloaded(&self->hooks));
+}
+
+FIXTURE_TEARDOWN(life)
+{
+	EXPECT_EQ(0, end_unloaded(&self->hooks));
 }
 
 static int leave_namespaces(void *arg)
@@ -172,7 +186,7 @@ TEST_F_TIMEOUT(life, parameters, NSP_TIMEOUT)
 	EXPECT_EQ(0, nsp_run(leave_namespaces, &n));
 	EXPECT_LE(before + n, nsp_num("stats/deferred"));
 	ASSERT_EQ(0, unload());
-	check_kernel_as_before(_metadata, self);
+	check_kernel_as_before(_metadata, &self->hooks);
 
 	ASSERT_EQ(0, load("mode=safe max_pending=5"));
 	ASSERT_EQ(0, nsp_get(NSP_DIR "/mode", text, sizeof(text)));
@@ -185,12 +199,12 @@ TEST_F_TIMEOUT(life, parameters, NSP_TIMEOUT)
 	EXPECT_STREQ("off", text);
 	EXPECT_EQ(INT_MAX, nsp_num("max_pending"));
 	ASSERT_EQ(0, unload());
-	check_kernel_as_before(_metadata, self);
+	check_kernel_as_before(_metadata, &self->hooks);
 }
 
 FIXTURE(refused)
 {
-	FIXTURE_DATA(life) life;
+	struct hooks hooks;
 };
 
 FIXTURE_VARIANT(refused)
@@ -200,12 +214,12 @@ FIXTURE_VARIANT(refused)
 
 FIXTURE_SETUP(refused)
 {
-	life_setup(_metadata, &self->life, NULL);
+	ASSERT_EQ(0, begin_unloaded(&self->hooks));
 }
 
 FIXTURE_TEARDOWN(refused)
 {
-	life_teardown(_metadata, &self->life, NULL);
+	EXPECT_EQ(0, end_unloaded(&self->hooks));
 }
 
 #define REFUSED(name, text)						\
@@ -262,7 +276,7 @@ TEST_F_TIMEOUT(refused, load, NSP_TIMEOUT)
 	if (log >= 0)
 		EXPECT_TRUE(was_logged(log, MODULE ": "));
 	close(log);
-	check_kernel_as_before(_metadata, &self->life);
+	check_kernel_as_before(_metadata, &self->hooks);
 }
 
 /* What was refused leaves nothing behind that a good load would trip over. */
@@ -273,7 +287,7 @@ TEST_F_TIMEOUT(life, refused_then_taken, NSP_TIMEOUT)
 	ASSERT_EQ(0, load(""));
 	EXPECT_EQ(0, nsp_flush());
 	ASSERT_EQ(0, unload());
-	check_kernel_as_before(_metadata, self);
+	check_kernel_as_before(_metadata, &self->hooks);
 }
 
 /*
@@ -338,7 +352,7 @@ TEST_F_TIMEOUT(life, folder_exists, NSP_TIMEOUT)
 	EXPECT_LE(before + n, nsp_num("stats/deferred"));
 	EXPECT_EQ(0, nsp_flush());
 	ASSERT_EQ(0, unload());
-	check_kernel_as_before(_metadata, self);
+	check_kernel_as_before(_metadata, &self->hooks);
 }
 
 static volatile int *prod_over;
@@ -382,7 +396,7 @@ TEST_F_TIMEOUT(life, cycles_in_a_storm, 60 * NSP_TIMEOUT)
 	*prod_over = 1;
 	EXPECT_EQ(0, nsp_wait(prodder));
 	EXPECT_EQ(0, nsp_storm_wait(&storm, true));
-	check_kernel_as_before(_metadata, self);
+	check_kernel_as_before(_metadata, &self->hooks);
 }
 
 /*
@@ -458,7 +472,7 @@ TEST_F_TIMEOUT(life, unload_with_pending, NSP_TIMEOUT)
 		close(user.gone[1]);
 	}
 	EXPECT_LE(3, with_pending);
-	check_kernel_as_before(_metadata, self);
+	check_kernel_as_before(_metadata, &self->hooks);
 }
 
 NSP_TEST_MAIN(prepare_life)

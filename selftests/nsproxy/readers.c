@@ -91,7 +91,8 @@ static int victim(void *arg)
 /* A task that has just died is no error; nothing else may go wrong. */
 static bool is_gone(int err)
 {
-	return err == ENOENT || err == ESRCH || err == EINVAL || err == EACCES;
+	return err == ENOENT || err == ESRCH || err == EINVAL ||
+	       err == EACCES || err == ENXIO;
 }
 
 static int read_files(void *arg)

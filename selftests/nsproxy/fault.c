@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The promise: queuing a release allocates nothing, so that no lack of memory
+ * can lose one; and a namespace or a module load that failed halfway for lack
+ * of memory leaves nothing behind.
+ *
+ * Error paths free nsproxies that were never published, through the very
+ * functions that are taken over.  So every allocation of an operation is made
+ * to fail, one after the other, by /proc/self/fail-nth: it counts down on the
+ * allocations of this task and fails the one at which it gets to 0.
+ */
+#include "nsproxy_test.h"
+
+#define FAIL_NTH "/proc/self/fail-nth"
+
+/* More allocations than that and something else is wrong. */
+#define MANY 1000000
+
+/*
+ * By default only such allocations are made to fail as may not sleep, which
+ * is none of those here; and each failure is told in the log with a backtrace.
+ *
+ * The kernel complains about whole pages that it does not get, in words that
+ * are meant to alarm who watches the console.  So those fail only where
+ * NSPROXY_TEST_FAIL_PAGES asks for it, and otherwise only slab objects.
+ */
+static const struct {
+	const char *path;
+	const char *value;
+} attributes[] = {
+	{ "/sys/kernel/debug/failslab/ignore-gfp-wait", "0" },
+	{ "/sys/kernel/debug/failslab/verbose", "0" },
+	{ "/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "0" },
+	{ "/sys/kernel/debug/fail_page_alloc/min-order", NULL },
+	{ "/sys/kernel/debug/fail_page_alloc/verbose", "0" },
+};
+
+FIXTURE(fault)
+{
+	struct nsp_knobs knobs;
+	char before[ARRAY_SIZE(attributes)][32];
+	const char *lacking;
+};
+
+FIXTURE_SETUP(fault)
+{
+	const char *value;
+	size_t i;
+
+	ASSERT_EQ(0, nsp_save(&self->knobs));
+	ASSERT_EQ(0, nsp_set("mode", "all"));
+	ASSERT_EQ(0, nsp_flush());
+	if (access("/proc/self/make-it-fail", F_OK) || access(FAIL_NTH, F_OK)) {
+		self->lacking = "no " FAIL_NTH ": this kernel has no CONFIG_FAULT_INJECTION";
+		return;
+	}
+	if (access(attributes[0].path, F_OK)) {
+		self->lacking = "no /sys/kernel/debug/failslab: this kernel has no CONFIG_FAILSLAB";
+		return;
+	}
+	for (i = 0; i < ARRAY_SIZE(attributes); i++) {
+		if (nsp_get(attributes[i].path, self->before[i],
+			    sizeof(self->before[i])))
+			continue;
+		value = attributes[i].value;
+		if (!value)
+			value = getenv("NSPROXY_TEST_FAIL_PAGES") ? "0" : "20";
+		ASSERT_EQ(0, nsp_put(attributes[i].path, value));
+	}
+}
+
+FIXTURE_TEARDOWN(fault)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(attributes); i++)
+		if (self->before[i][0])
+			EXPECT_EQ(0, nsp_put(attributes[i].path,
+					     self->before[i]));
+	if (nsp_present())
+		EXPECT_EQ(0, nsp_restore(&self->knobs));
+}
+
+static int arm(long nth)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", nth);
+	return nsp_put(FAIL_NTH, text);
+}
+
+/* How many were left to go: 0 if the failure has happened. */
+static long disarm(void)
+{
+	char text[32] = "0";
+	long left;
+
+	if (nsp_get(FAIL_NTH, text, sizeof(text)))
+		return -1;
+	left = atol(text);
+	return arm(0) ? -1 : left;
+}
+
+struct attempt {
+	int flags;
+	long nth;
+	volatile long left;
+	volatile int err;
+};
+
+static int attempt_unshare(void *arg)
+{
+	struct attempt *attempt = arg;
+
+	CHECK(!arm(attempt->nth));
+	attempt->err = unshare(attempt->flags) ? errno : 0;
+	attempt->left = disarm();
+	return 0;
+}
+
+static int attempt_clone(void *arg)
+{
+	struct attempt *attempt = arg;
+	pid_t pid;
+
+	CHECK(!arm(attempt->nth));
+	pid = syscall(SYS_clone, attempt->flags | SIGCHLD, NULL, NULL, NULL,
+		      NULL);
+	if (!pid)
+		_exit(0);
+	attempt->err = pid < 0 ? errno : 0;
+	attempt->left = disarm();
+	if (pid > 0)
+		CHECK(!nsp_wait(pid));
+	return 0;
+}
+
+static int attempt_exit(void *arg)
+{
+	struct attempt *attempt = arg;
+
+	CHECK(!unshare(attempt->flags));
+	CHECK(!arm(attempt->nth));
+	/* What fails now fails in exit, if anything there allocates. */
+	return 0;
+}
+
+static void fail_one_by_one(struct __test_metadata *_metadata,
+			    int (*fn)(void *))
+{
+	struct attempt *attempt = nsp_shared(sizeof(*attempt));
+	long failed = 0;
+
+	ASSERT_NE(NULL, attempt);
+	attempt->flags = nsp_supported(CLONE_NEWNS | CLONE_NEWUTS |
+				       CLONE_NEWIPC | CLONE_NEWCGROUP);
+	for (attempt->nth = 1; attempt->nth < MANY; attempt->nth++) {
+		ASSERT_EQ(0, nsp_run(fn, attempt));
+		ASSERT_LE(0, attempt->left);
+		if (attempt->left)
+			break;
+		/* Some can do without: a cache that is not filled, say. */
+		if (attempt->err)
+			failed++;
+		EXPECT_TRUE(attempt->err == 0 || attempt->err == ENOMEM) {
+			TH_LOG("allocation %ld: %s", attempt->nth,
+			       strerror(attempt->err));
+		}
+	}
+	TH_LOG("%ld allocations, %ld failures", attempt->nth - 1, failed);
+	/* The last attempt went through undisturbed. */
+	EXPECT_EQ(0, attempt->err);
+	EXPECT_LT(0, failed);
+	ASSERT_EQ(0, nsp_flush());
+	EXPECT_EQ(0, nsp_num("pending"));
+	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
+}
+
+TEST_F_TIMEOUT(fault, unshare, NSP_TIMEOUT)
+{
+	if (self->lacking)
+		SKIP(return, "%s", self->lacking);
+	fail_one_by_one(_metadata, attempt_unshare);
+}
+
+TEST_F_TIMEOUT(fault, clone, NSP_TIMEOUT)
+{
+	if (self->lacking)
+		SKIP(return, "%s", self->lacking);
+	fail_one_by_one(_metadata, attempt_clone);
+}
+
+/* Exit cannot fail, and must lose nothing. */
+TEST_F_TIMEOUT(fault, exit, NSP_TIMEOUT)
+{
+	struct attempt attempt = { 0 };
+	long before;
+
+	if (self->lacking)
+		SKIP(return, "%s", self->lacking);
+	before = nsp_num("stats/deferred");
+	attempt.flags = nsp_supported(CLONE_NEWNS | CLONE_NEWUTS |
+				      CLONE_NEWIPC | CLONE_NEWCGROUP);
+	for (attempt.nth = 1; attempt.nth <= 20; attempt.nth++)
+		ASSERT_EQ(0, nsp_run(attempt_exit, &attempt));
+	ASSERT_EQ(0, nsp_flush());
+	EXPECT_LE(before + 20, nsp_num("stats/deferred"));
+	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
+	EXPECT_EQ(0, nsp_num("pending"));
+}
+
+static int attempt_load(void *arg)
+{
+	struct attempt *attempt = arg;
+	int fd = open(getenv("NSPROXY_DEFER_KO"), O_RDONLY | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK(!arm(attempt->nth));
+	attempt->err = syscall(SYS_finit_module, fd, "", 0) ? errno : 0;
+	attempt->left = disarm();
+	return 0;
+}
+
+/*
+ * The module's own allocations come last; those before them are the module
+ * loader's.  So find out how many there are, and fail the last of them.
+ */
+#define LAST 60
+
+TEST_F_TIMEOUT(fault, module_load, 4 * NSP_TIMEOUT)
+{
+	struct attempt *attempt = nsp_shared(sizeof(*attempt));
+	long total, failed = 0;
+
+	if (access("/sys/module/nsproxy_defer/initstate", F_OK))
+		SKIP(return, "the deferral is built into this kernel");
+	if (!getenv("NSPROXY_DEFER_KO"))
+		SKIP(return, "NSPROXY_DEFER_KO does not name the module's file");
+	if (self->lacking)
+		SKIP(return, "%s", self->lacking);
+	ASSERT_NE(NULL, attempt);
+	ASSERT_EQ(0, syscall(SYS_delete_module, "nsproxy_defer", O_NONBLOCK));
+	attempt->nth = MANY;
+	ASSERT_EQ(0, nsp_run(attempt_load, attempt));
+	ASSERT_EQ(0, attempt->err);
+	total = MANY - attempt->left;
+	ASSERT_EQ(0, syscall(SYS_delete_module, "nsproxy_defer", O_NONBLOCK));
+
+	attempt->nth = total > LAST ? total - LAST : 1;
+	for (; attempt->nth <= total; attempt->nth++) {
+		ASSERT_EQ(0, nsp_run(attempt_load, attempt));
+		if (attempt->err) {
+			failed++;
+			EXPECT_EQ(ENOMEM, attempt->err) {
+				TH_LOG("allocation %ld: %s", attempt->nth,
+				       strerror(attempt->err));
+			}
+			EXPECT_NE(0, access("/sys/module/nsproxy_defer", F_OK));
+			EXPECT_FALSE(nsp_present());
+			continue;
+		}
+		ASSERT_EQ(0, syscall(SYS_delete_module, "nsproxy_defer",
+				     O_NONBLOCK));
+	}
+	TH_LOG("%ld allocations, %ld failures in the last %d", total, failed,
+	       LAST);
+	EXPECT_LT(0, failed);
+	attempt->nth = 0;
+	ASSERT_EQ(0, nsp_run(attempt_load, attempt));
+	ASSERT_EQ(0, attempt->err);
+	EXPECT_EQ(0, nsp_flush());
+}
+
+NSP_TEST_MAIN(nsp_prepare_present)
