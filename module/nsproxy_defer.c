@@ -351,6 +351,17 @@ bool nsproxy_defer_busy(void)
 }
 
 /**
+ * nsproxy_defer_owns - is this work item one of those that release?
+ * @work: the work item, or NULL
+ *
+ * Context: any.
+ */
+bool nsproxy_defer_owns(const struct work_struct *work)
+{
+	return work >= &slots[0].work && work <= &slots[NSPROXY_DEFER_SLOTS - 1].work;
+}
+
+/**
  * nsproxy_defer_count_inline - count a release that had nothing to wait for
  *
  * Context: any.

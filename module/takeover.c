@@ -16,6 +16,7 @@
 #include <linux/nsproxy.h>
 #include <linux/nsproxy_defer.h>
 #include <linux/ptrace.h>
+#include <linux/rcupdate_wait.h>
 #include <linux/sched.h>
 #include <linux/srcu.h>
 #include <linux/user_namespace.h>
@@ -109,6 +110,25 @@ static struct ucounts *replace_inc_ucount(struct user_namespace *ns, kuid_t uid,
 	return ucounts;
 }
 
+static bool is_release(struct pt_regs *regs)
+{
+	return nsproxy_defer_owns(current_work());
+}
+
+/*
+ * namespace_unlock() asks for an expedited grace period, because somebody waits
+ * for it. Here nobody does: a normal one interrupts no CPU, and it lasts long
+ * enough for all the releases of a batch to share it. Not synchronize_rcu(),
+ * which may itself come back to the function that this one stands for.
+ */
+static void replace_synchronize_rcu_expedited(void)
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+
+	wait_rcu_gp(nsd_call_rcu);
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+}
+
 /*
  * umount(2) is a barrier. Before the call, so that what is pending neither
  * holds the file system nor makes the mount look busy; and after it, so that
@@ -168,8 +188,8 @@ static void set_inc_ucount(unsigned long address)
 	kcall_set(nsd_inc_ucount, address);
 }
 
-/* The replacement does all of its work; there is no original to call. */
-static void set_delayed_mntput(unsigned long address)
+/* For replacements that do all of the work themselves. */
+static void set_nothing(unsigned long address)
 {
 }
 
@@ -184,6 +204,9 @@ static const char * const free_nsproxy_names[] = {
 
 static const char * const inc_ucount_names[] = { "inc_ucount", NULL };
 static const char * const delayed_mntput_names[] = { "delayed_mntput", NULL };
+static const char * const synchronize_rcu_expedited_names[] = {
+	"synchronize_rcu_expedited", NULL
+};
 
 struct nsd_hook nsd_hooks[] = {
 	{
@@ -218,7 +241,15 @@ struct nsd_hook nsd_hooks[] = {
 	{
 		.names = delayed_mntput_names,
 		.replacement = replace_delayed_mntput,
-		.set_original = set_delayed_mntput,
+		.set_original = set_nothing,
+	},
+	{
+		/* TINY_RCU has an inline instead, and no need. */
+		.names = synchronize_rcu_expedited_names,
+		.replacement = replace_synchronize_rcu_expedited,
+		.wanted = is_release,
+		.set_original = set_nothing,
+		.optional = true,
 	},
 	{}
 };

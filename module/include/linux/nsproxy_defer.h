@@ -6,6 +6,7 @@
 #include <linux/types.h>
 
 struct rcu_head;
+struct work_struct;
 
 /**
  * enum nsproxy_defer_mode - what is deferred
@@ -69,6 +70,7 @@ void nsproxy_defer_stop(void);
 
 bool nsproxy_defer_enabled(void);
 bool nsproxy_defer_busy(void);
+bool nsproxy_defer_owns(const struct work_struct *work);
 bool nsproxy_defer_queue(struct llist_node *node, bool visible);
 void nsproxy_defer_count_inline(void);
 bool nsproxy_defer_kick(void);
