@@ -33,7 +33,8 @@ static struct nsproxy_defer_ops ops = {
 	.finish		= nsd_mntput_finish,
 	.call_rcu	= nsd_call_rcu,
 	.default_mode	= NSPROXY_DEFER_ALL,
-	.safe_note	= "mode safe: nothing is deferred, only a patched kernel knows what is safe",
+	.safe_note	=
+		"mode safe: nothing is deferred, only a patched kernel knows what is safe",
 };
 
 static int __init find_symbols(void)

@@ -29,7 +29,7 @@ style() {
 	local ignore=FILE_PATH_CHANGES,$1
 	shift
 	# It leaves a file of its own in the current folder.
-	(cd "$OUT" && perl "$SOURCE/scripts/checkpatch.pl" --no-tree --strict --terse \
+	(cd "$OUT" && perl "$SOURCE/scripts/checkpatch.pl" --no-tree --root="$SOURCE" --strict --terse \
 		--show-types --ignore "$ignore" -f "${@/#/$TOP/}" | sed "s|^$TOP/||")
 }
 
@@ -40,7 +40,7 @@ style() {
 TRACE_STYLE=OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT
 MACRO_STYLE=COMPLEX_MACRO,MACRO_ARG_REUSE,MACRO_ARG_PRECEDENCE,SPACING
 USER_STYLE=PREFER_DEFINED_ATTRIBUTE_MACRO,VOLATILE,COMPLEX_MACRO,MACRO_WITH_FLOW_CONTROL
-USER_STYLE=$USER_STYLE,CAMELCASE,MULTISTATEMENT_MACRO_USE_DO_WHILE,MACRO_ARG_REUSE
+USER_STYLE=$USER_STYLE,CAMELCASE,SPACING,MULTISTATEMENT_MACRO_USE_DO_WHILE,MACRO_ARG_REUSE
 
 c_style() {
 	local kernel user result=0
