@@ -13,9 +13,9 @@ HEADER='kernel\tcpus\tmode\top\tn\tp50_us\tp99_us\tmax_us\tcaller_gps_per_op\n'
 
 progress() {
 	case $1 in
-	"nsmeasure: "*) note "${1#nsmeasure: }" ;;
-	"# init: measuring "*) note "now ${1#"# init: measuring "}" ;;
-	"# init: FAILED"* | *"Kernel panic"*) note "$1" ;;
+	"nsmeasure: "*) TEXT=${1#nsmeasure: } ;;
+	"# init: measuring "*) TEXT="now ${1#"# init: measuring "}" ;;
+	"# init: FAILED"* | *"Kernel panic"*) TEXT=$1 ;;
 	esac
 }
 
@@ -91,9 +91,6 @@ main() {
 	rm -rf "$OUT"
 	mkdir -p "$OUT/build"
 	need_packages "${RUN_PACKAGES[@]}"
-	lock_cache
-	find_qemu
-	unlock_cache
 	printf '%b' "$HEADER" >"$OUT/results.tsv"
 	for flavour in cloud rt; do
 		label=6.1-$flavour

@@ -1,0 +1,262 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# check.sh [--all|--controls]: run the collection in guests, one scenario after
+# the other, and grade each run. From the environment:
+#
+#	SCENARIOS="UP DEBUG"	these only
+#	KERNEL=6.12		another kernel line: 5.10, 6.1, 6.12 or 7.2
+#	TREE=/path		another kernel tree, for the built scenarios
+#	ACCEL=kvm		another accelerator
+#	CC=clang		another compiler
+
+# Sourced files read some of what is set here.
+# shellcheck disable=SC2034
+# shellcheck source=qemu/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+OUT=$TOP/out/check
+SCENARIO_DIR=$QEMU_DIR/scenarios
+RESULTS=results.ktap
+DEFAULT=(STOCK STOCK-RT SMP SMP1 UP DEBUG)
+KERNEL=${KERNEL:-6.1}
+TREE=${TREE:-}
+
+# setting NAME KEY: what the scenario's boot file says.
+setting() { sed -n "s/^$2 //p" "$SCENARIO_DIR/$1/boot"; }
+
+# A scenario is asked for as NAME, or as NAME@LINE for another kernel line.
+run_name() {
+	local scenario=${1%@*} line=${1#*@}
+	if [[ -n $TREE ]]; then
+		echo "$scenario-tree"
+	elif [[ $line == 6.1 ]]; then
+		echo "$scenario"
+	else
+		echo "$scenario-$line"
+	fi
+}
+
+check_request() {
+	local run scenario line known
+	known=$(cd "$SCENARIO_DIR" && printf '%s ' */)
+	for run in "$@"; do
+		scenario=${run%@*} line=${run#*@}
+		[[ $scenario =~ ^[A-Z0-9-]+$ && -r $SCENARIO_DIR/$scenario/boot ]] ||
+			die "no scenario \"$scenario\"; there are: ${known//\//}"
+		suite_of "$line" >/dev/null
+		if [[ $(setting "$scenario" kernel) == stock* ]]; then
+			[[ -z $TREE ]] ||
+				die "$scenario boots Debian's own kernel and TREE=$TREE is a tree to build: pick a built scenario, like SCENARIOS=SMP"
+			[[ $line != 7.2 ]] ||
+				die "$scenario cannot be had for 7.2: the tools in Debian's 7.2 headers want a newer C library; pick a built scenario, like SCENARIOS=SMP"
+		fi
+	done
+	[[ -z $TREE || -r $TREE/Kconfig && -d $TREE/kernel ]] ||
+		die "TREE=$TREE is no kernel source tree"
+}
+
+progress() {
+	case $1 in
+	"# ok "* | "# not ok "* | "# selftests: "* | "# init: "*) TEXT=${1#"# "} ;;
+	"ok "* | "not ok "* | *"Kernel panic"* | *"BUG: "* | *"WARNING: "*) TEXT=$1 ;;
+	esac
+}
+
+# configure OBJ NAME: the .config of a built kernel, and does it hold?
+configure() {
+	local obj=$1 name=$2 wanted
+	make -C "$SOURCE" O="$obj" KCONFIG_ALLCONFIG="$obj/fragments" allnoconfig
+	while read -r wanted; do
+		grep -qxF -- "$wanted" "$obj/.config" || {
+			echo "the final .config lacks: $wanted (scenario $name)"
+			return 1
+		}
+	done < <(sed -n 's/^#CHECK# //p' "$obj/fragments")
+}
+
+compile() {
+	local obj=$1
+	CCACHE_DIR=$CACHE/ccache CCACHE_MAXSIZE=5G CCACHE_BASEDIR=$CACHE \
+		KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=check KBUILD_BUILD_HOST=check \
+		make -C "$SOURCE" O="$obj" -j"$JOBS" CC="ccache ${CC:-gcc}" bzImage modules
+}
+
+# built_kernel NAME LINE: build it if its sources or its fragments are others
+# than last time, and set what stock_kernel sets.
+built_kernel() {
+	local name=$1 line=$2 obj what stamp
+	if [[ -n $TREE ]]; then
+		SOURCE=$(cd "$TREE" && pwd)
+		what=$SOURCE
+		K_ID=tree-$(cksum <<<"$SOURCE" | cut -d' ' -f1)-$name
+	else
+		source_tree "$line"
+		what=linux-source-$line
+		K_ID=$line-$name
+	fi
+	obj=$CACHE/obj/$K_ID
+	mkdir -p "$obj"
+	cat "$SCENARIO_DIR/base" "$TOP/selftests/nsproxy/config" \
+		"$SCENARIO_DIR/$name/fragment" >"$obj/fragments"
+	stamp=$(cat "$obj/fragments" "$SOURCE/Makefile" <("${CC:-gcc}" --version) | cksum)
+	if [[ ! -e $obj/stamp || $(<"$obj/stamp") != "$stamp" || -n $TREE ]]; then
+		rm -f "$obj/stamp"
+		need_space 3000
+		step "configuring $name from $what" "$CACHE/log/config-$K_ID.log" configure "$obj" "$name"
+		step "building the kernel $name from $what" "$CACHE/log/build-$K_ID.log" compile "$obj"
+		printf '%s\n' "$stamp" >"$obj/stamp"
+	fi
+	K_REL=$(<"$obj/include/config/kernel.release")
+	K_ROOT=$obj
+	K_IMAGE=$obj/arch/x86/boot/bzImage
+	K_CONFIG=$obj/.config
+	K_DIR=$obj
+	K_MODULES=()
+}
+
+# prepare_kernel SCENARIO LINE
+prepare_kernel() {
+	local kind name
+	read -r kind name <<<"$(setting "$1" kernel)"
+	lock_cache
+	case $kind in
+	stock) stock_kernel "$2" "$name" ;;
+	built) built_kernel "$name" "$2" ;;
+	esac
+	unlock_cache
+}
+
+# Debian's module signing and BTF are of no use to a module built here.
+build_scenario_module() {
+	build_module "$K_DIR" "$OUT/build/$K_ID" W=1 &&
+		[[ -e $OUT/build/$K_ID/nsproxy_defer.ko ]]
+}
+
+stage_check() {
+	local root=$1 archive=$2
+	stage_guest "$root"
+	stage_modules "$root"
+	cp -r "$OUT/build/kselftest" "$root/kselftest"
+	cp "$OUT/build/$K_ID/nsproxy_defer.ko" "$root/"
+	pack_guest "$root" "$archive"
+	rm -rf "$root"
+}
+
+# run_scenario NAME@LINE: leaves OUT/NAME behind.
+run_scenario() {
+	local scenario=${1%@*} line=${1#*@} name dir
+	name=$(run_name "$1")
+	dir=$OUT/$name
+	prepare_kernel "$scenario" "$line"
+	step "building the module for $K_REL" "$dir/module.log" build_scenario_module
+	step "making the guest's root file system" "$dir/guest.log" \
+		stage_check "$dir/root" "$dir/initrd.cpio"
+	cp "$K_CONFIG" "$dir/config"
+	cp "$SCENARIO_DIR/$scenario/expect" "$dir/expect"
+	note "  booting $K_REL with $(setting "$scenario" cpus) CPUs"
+	# shellcheck disable=SC2046 # the arguments are words
+	boot "$dir" "$K_IMAGE" "$dir/initrd.cpio" "$(setting "$scenario" cpus)" \
+		"$(setting "$scenario" memory)" "$(setting "$scenario" limit)" progress \
+		nsd.job=check $(setting "$scenario" args)
+}
+
+# A run that got nowhere is red too, with the reason that it gave.
+grade_run() {
+	local dir=$1 failed=$2
+	if [[ -n $failed ]]; then
+		printf 'red\ntests: 0 passed, 0 failed, 0 skipped\n%s\n' "build: $failed" >"$dir/verdict"
+		cat "$dir/verdict"
+	else
+		"$QEMU_DIR/verdict.sh" "$dir" || true
+	fi
+}
+
+build_collection() {
+	rm -rf "$OUT/build/kselftest"
+	make --no-print-directory -C "$TOP/selftests" KSRC="$1" OUTPUT="$OUT/build/selftests" \
+		INSTALL_PATH="$OUT/build/kselftest" install
+}
+
+prepare_collection() {
+	lock_cache
+	source_tree 6.1
+	unlock_cache
+	step "building the collection" "$OUT/build/selftests.log" build_collection "$SOURCE"
+}
+
+# table RUN...: and the last line. Every test counts, and every verdict.
+table() {
+	local name dir verdict passed failed skipped P=0 F=0 S=0
+	printf '\n%-16s %-8s %7s %7s %8s  %s\n' run verdict passed failed skipped reason
+	for name in "$@"; do
+		dir=$OUT/$name
+		verdict=$(sed -n 1p "$dir/verdict")
+		read -r passed failed skipped < <(sed -nE '2s/[^0-9]+/ /gp' "$dir/verdict")
+		printf '%-16s %-8s %7d %7d %8d  %s\n' "$name" "$verdict" "$passed" "$failed" "$skipped" \
+			"$(sed -n '3s/\(.\{100\}\).*/\1/;3p' "$dir/verdict")"
+		P=$((P + passed)) F=$((F + failed)) S=$((S + skipped))
+		if [[ $verdict == green ]]; then P=$((P + 1)); else F=$((F + 1)); fi
+	done
+	if ((CONTROLS_RUN)); then
+		printf '%-16s %-8s %7d %7d %8d  %s\n' controls \
+			"$( ((CONTROLS_FAILED)) && echo red || echo green)" \
+			$((CONTROLS_RUN - CONTROLS_FAILED)) "$CONTROLS_FAILED" 0 ""
+		P=$((P + CONTROLS_RUN - CONTROLS_FAILED)) F=$((F + CONTROLS_FAILED))
+	fi
+	printf '\nEach run: %s/NAME/, to be graded again with qemu/verdict.sh. This took %d min %02d s.\n' \
+		"${OUT#"$TOP"/}" $((SECONDS / 60)) $((SECONDS % 60))
+	printf '%d passed, %d failed, %d skipped\n' "$P" "$F" "$S"
+	((F == 0))
+}
+
+main() {
+	local runs=() names=() run name rc line which=quick
+	case ${1:-} in
+	"") ;;
+	--all) which=all ;;
+	--controls) which=all ;;
+	*) die "check.sh takes --all or --controls, not \"$1\"" ;;
+	esac
+	if [[ ${1:-} != --controls ]]; then
+		for run in ${SCENARIOS:-${DEFAULT[*]}}; do
+			runs+=("$run@$KERNEL")
+		done
+		# What was picked by name is wanted alone, without the controls.
+		[[ -z ${SCENARIOS:-} ]] || which=
+		if [[ ${1:-} == --all && -z ${SCENARIOS:-} ]]; then
+			runs+=(KCSAN@6.1 PREEMPT@6.1)
+			for line in 5.10 6.12; do
+				runs+=("STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
+			done
+			runs+=(SMP@7.2 UP@7.2)
+		fi
+		check_request "${runs[@]}"
+	fi
+	need_root "make check"
+	need_packages "${RUN_PACKAGES[@]}" "${BUILD_PACKAGES[@]}"
+	mkdir -p "$OUT/build"
+	((${#runs[@]} == 0)) || prepare_collection
+	for run in ${runs[@]+"${runs[@]}"}; do
+		name=$(run_name "$run")
+		names+=("$name")
+		rm -rf "${OUT:?}/$name"
+		mkdir -p "$OUT/$name"
+		note "$name:"
+		# The subshell has its own errexit, which an if or || would lift.
+		set +e
+		(set -e; run_scenario "$run") 2> >(tee "$OUT/$name/error" >&2)
+		rc=$?
+		set -e
+		grade_run "$OUT/$name" "$( ((rc == 0)) || { grep -a '^nsproxy_defer: ' "$OUT/$name/error" | tail -n 1 | sed 's/^nsproxy_defer: //'; echo "rc $rc"; } | head -n 1)" |
+			sed 's/^/  /'
+	done
+	CONTROLS_RUN=0 CONTROLS_FAILED=0
+	[[ -z $which ]] || run_controls "$which"
+	table ${names[@]+"${names[@]}"}
+}
+
+# shellcheck source=qemu/controls/controls.sh
+source "$QEMU_DIR/controls/controls.sh"
+
+main "$@"

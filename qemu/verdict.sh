@@ -1,0 +1,190 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# verdict.sh FOLDER...: grade what a run left behind. It reads nothing but the
+# folder, so a run can be graded again, by other rules or on another machine.
+# Writes FOLDER/verdict, prints it, and exits with 0 only where all are green.
+#
+# FOLDER holds console.log, results.ktap, status, config and expect. Lines of
+# expect:
+#
+#	taint NUMBER	what /proc/sys/kernel/tainted must hold at the end
+#	skip REGEX	a skip that is allowed, of "PROGRAM TEST REASON"
+#	console REGEX	a console line that is allowed
+
+# shellcheck source=qemu/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# Every reason is a line "KIND: text"; none is green.
+grade_ending() {
+	local dir=$1
+	case $(<"$dir/status") in
+	"exited 0") ;;
+	timeout) echo "end: the guest did not finish within its time limit" ;;
+	*) echo "end: QEMU failed ($(<"$dir/status"))" ;;
+	esac
+	[[ $(tail -n 1 "$dir/results.ktap") == "# init: end" ]] ||
+		echo "end: the results stop before init's last line"
+	grep -aq 'reboot: Power down' "$dir/console.log" ||
+		echo "end: no orderly power-off"
+	sed -n 's/^# init: FAILED: /init: /p' "$dir/results.ktap"
+}
+
+grade_console() {
+	local dir=$1 allowed
+	grep -aq 'Linux version' "$dir/console.log" ||
+		echo "console: no kernel log in it"
+	allowed=$(sed -n 's/^console //p' "$dir/expect")
+	grep -avE -f <(printf '%s\n' "${allowed:-^$}") "$dir/console.log" >"$dir/console.graded" || true
+	console_problems "$dir/console.graded" | sed 's/^/console: /'
+	rm -f "$dir/console.graded"
+}
+
+grade_kmemleak() {
+	local dir=$1 found
+	found=$(sed -n 's/^# init: kmemleak: //p' "$dir/results.ktap")
+	if grep -q '^CONFIG_DEBUG_KMEMLEAK=y' "$dir/config"; then
+		[[ $found == "0 leaks after two scans" ]] ||
+			echo "kmemleak: ${found:-no scan after the last test}"
+	fi
+}
+
+grade_taint() {
+	local dir=$1 found expected
+	found=$(sed -n 's/^# init: tainted //p' "$dir/results.ktap")
+	expected=$(sed -n 's/^taint //p' "$dir/expect")
+	[[ -n $found && $found == "$expected" ]] ||
+		echo "taint: ${found:-unknown}, expected ${expected:-unknown}"
+}
+
+# KTAP as kselftest's runner writes it: one result a program at the margin, the
+# program's own results behind "# ". The first line out is the count, of tests
+# and not of programs, where a program tells its tests apart.
+grade_ktap() {
+	awk -v expect="$1/expect" '
+	function reason(kind, text) { reasons[++nr] = kind ": " text }
+	function skipped(what,   i) {
+		gsub(/ +/, " ", what)
+		skips++
+		for (i = 1; i <= allowed; i++)
+			if (what ~ skip_ok[i])
+				return
+		reason("skip", what)
+	}
+	function program_begins(name) {
+		program = name
+		inner_plan = -1
+		inner_seen = 0
+		test = ""
+		why = ""
+	}
+	function program_ends(ok, line,   is_skip) {
+		is_skip = line ~ /# SKIP/
+		outer_seen++
+		if (line !~ "^(not )?ok " outer_seen "( |$)")
+			reason("ktap", "result " outer_seen " is missing: " line)
+		if (inner_plan > 0 && inner_seen != inner_plan)
+			reason("ktap", program ": " inner_seen " of " inner_plan " results")
+		if (!ok) {
+			reason("ktap", line)
+			if (!inner_failed[program])
+				failed++
+		} else if (is_skip) {
+			skipped(program " " why)
+		} else if (!inner_seen) {
+			passed++
+		}
+		program_begins("")
+	}
+	function inner_result(ok, line,   name) {
+		inner_seen++
+		if (line !~ "^(not )?ok " inner_seen "( |$)")
+			reason("ktap", program ": result " inner_seen " is missing: " line)
+		name = line
+		sub(/^(not )?ok [0-9]+ ?(- )?/, "", name)
+		if (name == "" || name ~ /^# /)
+			name = test " " name
+		if (!ok) {
+			failed++
+			inner_failed[program]++
+			reason("ktap", program ": not ok " name)
+		} else if (name ~ /# SKIP/) {
+			sub(/# SKIP */, "", name)
+			skipped(program " " name)
+		} else {
+			passed++
+		}
+	}
+	BEGIN {
+		outer_plan = -1
+		program_begins("")
+		while ((getline line < expect) > 0)
+			if (sub(/^skip /, "", line))
+				skip_ok[++allowed] = line
+	}
+	{ sub(/\r$/, "") }
+	/^TAP version / { version++ }
+	/^1\.\.[0-9]+/ {
+		if (outer_plan >= 0)
+			reason("ktap", "a second plan: " $0)
+		outer_plan = substr($0, 4) + 0
+	}
+	/^# selftests: [^:]*: / { program_begins($NF) }
+	/^# 1\.\.[0-9]+/ {
+		if (inner_plan >= 0)
+			reason("ktap", program ": a second plan: " $0)
+		inner_plan = substr($0, 6) + 0
+		if ($0 ~ /# SKIP/) {
+			why = $0
+			sub(/.*# SKIP */, "", why)
+		}
+	}
+	/^# # +RUN / { test = $4 }
+	/^# ok [0-9]+/ { inner_result(1, substr($0, 3)) }
+	/^# not ok [0-9]+/ { inner_result(0, substr($0, 3)) }
+	/^ok [0-9]+/ { program_ends(1, $0) }
+	/^not ok [0-9]+/ { program_ends(0, $0) }
+	END {
+		if (version != 1)
+			reason("ktap", "no \"TAP version\" line, or several")
+		if (outer_plan < 0)
+			reason("ktap", "no plan")
+		else if (outer_seen != outer_plan)
+			reason("ktap", outer_seen + 0 " of " outer_plan " programs have a result")
+		if (!passed)
+			reason("ktap", "no test passed")
+		printf "tests: %d passed, %d failed, %d skipped\n", passed, failed, skips
+		for (i = 1; i <= nr; i++)
+			print reasons[i]
+	}' "$1/results.ktap"
+}
+
+grade() {
+	local dir=$1 file counts reasons
+	for file in console.log results.ktap status config expect; do
+		[[ -r $dir/$file ]] || die "no $dir/$file: this is not the folder of a run"
+	done
+	counts=$(grade_ktap "$dir")
+	reasons=$(
+		sed 1d <<<"$counts"
+		grade_ending "$dir"
+		grade_console "$dir"
+		grade_kmemleak "$dir"
+		grade_taint "$dir"
+	)
+	{
+		if [[ -z $reasons ]]; then echo green; else echo red; fi
+		head -n 1 <<<"$counts"
+		[[ -z $reasons ]] || printf '%s\n' "$reasons"
+	} >"$dir/verdict"
+	cat "$dir/verdict"
+	[[ -z $reasons ]]
+}
+
+(($#)) || die "which run? verdict.sh takes folders like out/check/UP"
+status=0
+for folder in "$@"; do
+	[[ -d $folder ]] || die "no such folder: $folder"
+	grade "$folder" || status=1
+done
+exit "$status"
