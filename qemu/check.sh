@@ -219,6 +219,9 @@ main() {
 	*) die "check.sh takes --all or --controls, not \"$1\"" ;;
 	esac
 	if [[ ${1:-} != --controls ]]; then
+		# Debian's own kernels do not come from TREE, nor those of 7.2
+		# for this machine.
+		[[ -z $TREE && $KERNEL != 7.2 ]] || DEFAULT=(SMP SMP1 UP DEBUG)
 		for run in ${SCENARIOS:-${DEFAULT[*]}}; do
 			runs+=("$run@$KERNEL")
 		done

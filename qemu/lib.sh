@@ -43,7 +43,7 @@ step() {
 # need_space MEGABYTES: before anything is fetched into the cache.
 need_space() {
 	local free
-	mkdir -p "$CACHE" || die "cannot make the cache folder $CACHE; NSPROXY_DEFER_CACHE= names another"
+	mkdir -p "$CACHE" 2>/dev/null || die "cannot make the cache folder $CACHE; NSPROXY_DEFER_CACHE= names another"
 	free=$(df -Pm "$CACHE" | awk 'NR == 2 { print $4 }')
 	((free >= $1)) ||
 		die "$CACHE has $free MB free and this needs $1 MB; make room or let NSPROXY_DEFER_CACHE= name another folder"
@@ -56,7 +56,7 @@ need_root() {
 
 # Only one run at a time fills the cache; the guests themselves do not meet.
 lock_cache() {
-	mkdir -p "$CACHE" || die "cannot make the cache folder $CACHE; NSPROXY_DEFER_CACHE= names another"
+	mkdir -p "$CACHE" 2>/dev/null || die "cannot make the cache folder $CACHE; NSPROXY_DEFER_CACHE= names another"
 	exec {CACHE_LOCK}>"$CACHE/lock"
 	until flock -w 10 "$CACHE_LOCK"; do
 		note "  another run is filling $CACHE; waiting for it"

@@ -89,7 +89,7 @@ grade_ktap() {
 			reason("ktap", line)
 			if (!inner_failed[program])
 				failed++
-		} else if (is_skip) {
+		} else if (is_skip && !inner_seen) {
 			skipped(program " " why)
 		} else if (!inner_seen) {
 			passed++
