@@ -347,8 +347,14 @@ TEST_F_TIMEOUT(burst, few_grace_periods, NSP_TIMEOUT)
 	EXPECT_LE(n, nsp_num("stats/deferred") - deferred);
 	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
 	EXPECT_EQ(bound, nsp_num("stats/inline_bound"));
-	EXPECT_LT(0, gps);
-	EXPECT_GE(50, gps);
+	/*
+	 * With one CPU online synchronize_rcu() returns at once, and RCU calls
+	 * each such call a grace period: there is nothing to share.
+	 */
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1) {
+		EXPECT_LT(0, gps);
+		EXPECT_GE(50, gps);
+	}
 }
 
 NSP_TEST_MAIN(nsp_prepare_present)
