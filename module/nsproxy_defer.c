@@ -46,6 +46,7 @@
 #include <linux/nsproxy_defer.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
+#include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
@@ -80,9 +81,10 @@ enum {
 };
 
 struct stats {
-	unsigned long count[NR_DEFER_STATS];
+	atomic_long_t count[NR_DEFER_STATS];
 };
 
+/* One set for each CPU, so that counting takes no cache line from another. */
 static DEFINE_PER_CPU(struct stats, stats);
 
 /* Something that a flush may have to wait for; on @tracked, oldest first. */
@@ -115,6 +117,8 @@ static atomic_t mode = ATOMIC_INIT(MODE_UNSET);
 static atomic_t max_pending = ATOMIC_INIT(NSPROXY_DEFER_MAX_PENDING);
 static atomic_t pending = ATOMIC_INIT(0);
 static atomic_t high_water = ATOMIC_INIT(0);
+/* How many stand on @tracked, for those who look without the lock. */
+static atomic_t nr_tracked = ATOMIC_INIT(0);
 
 /*
  * Protects everything below. Taken by the first arrival of a batch, by the RCU
@@ -143,7 +147,9 @@ static const char * const mode_names[] = {
 
 static void count(int stat)
 {
-	this_cpu_inc(stats.count[stat]);
+	struct stats *here = &per_cpu(stats, raw_smp_processor_id());
+
+	atomic_long_inc(&here->count[stat]);
 }
 
 static unsigned long gp_seq(void)
@@ -164,11 +170,13 @@ static void track(struct tracked *t, unsigned long batch, struct list_head *befo
 	t->batch = batch;
 	t->since = jiffies;
 	list_add_tail(&t->node, before);
+	atomic_inc(&nr_tracked);
 }
 
 static void untrack(struct tracked *t)
 {
 	list_del(&t->node);
+	atomic_dec(&nr_tracked);
 	if (list_empty(&tracked))
 		gp_seq_total += gp_seq() - gp_seq_start;
 }
@@ -295,15 +303,12 @@ static bool next_member(struct slot *slot)
 		atomic_dec(&pending);
 		slot->member = NULL;
 	}
-	/* The next object goes on the list before this one leaves it. */
+	untrack(&slot->t);
 	busy = ready_members;
-	if (busy) {
-		list_del(&slot->t.node);
+	if (busy)
 		give_member(slot);
-	} else {
-		untrack(&slot->t);
+	else
 		list_add(&slot->idle, &idle);
-	}
 	advance();
 	wake_waiters();
 	spin_unlock_bh(&lock);
@@ -347,7 +352,7 @@ bool nsproxy_defer_enabled(void)
  */
 bool nsproxy_defer_busy(void)
 {
-	return atomic_read(&pending) || !list_empty_careful(&tracked);
+	return atomic_read(&pending) || atomic_read(&nr_tracked);
 }
 
 /**
@@ -641,7 +646,7 @@ static ssize_t stat_show(struct kobject *kobj, struct kobj_attribute *attr,
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		sum += per_cpu(stats, cpu).count[stat];
+		sum += atomic_long_read(&per_cpu(stats, cpu).count[stat]);
 	return sprintf(buf, "%lu\n", sum);
 }
 
