@@ -18,7 +18,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 OUT=$TOP/out/check
 SCENARIO_DIR=$QEMU_DIR/scenarios
 RESULTS=results.ktap
-DEFAULT=(STOCK STOCK-RT SMP SMP1 UP DEBUG)
+# The longest goes first, since several run at a time.
+DEFAULT=(DEBUG STOCK-RT STOCK SMP SMP1 UP)
 KERNEL=${KERNEL:-6.1}
 TREE=${TREE:-}
 
@@ -77,7 +78,7 @@ configure() {
 
 compile() {
 	local obj=$1
-	CCACHE_DIR=$CACHE/ccache CCACHE_MAXSIZE=5G CCACHE_BASEDIR=$CACHE \
+	CCACHE_DIR=$CACHE/ccache CCACHE_MAXSIZE=5G CCACHE_BASEDIR=$CACHE CCACHE_DEPEND=1 \
 		KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=check KBUILD_BUILD_HOST=check \
 		make -C "$SOURCE" O="$obj" -j"$JOBS" CC="ccache ${CC:-gcc}" bzImage modules
 }
@@ -91,12 +92,15 @@ built_kernel() {
 		what=$SOURCE
 		K_ID=tree-$(cksum <<<"$SOURCE" | cut -d' ' -f1)-$name
 	else
+		lock_cache fetch
 		source_tree "$line"
+		unlock_cache
 		what=linux-source-$line
 		K_ID=$line-$name
 	fi
 	obj=$CACHE/obj/$K_ID
 	mkdir -p "$obj"
+	lock_cache "$K_ID"
 	cat "$SCENARIO_DIR/base" "$TOP/selftests/nsproxy/config" \
 		"$SCENARIO_DIR/$name/fragment" >"$obj/fragments"
 	stamp=$(cat "$obj/fragments" "$SOURCE/Makefile" <("${CC:-gcc}" --version) | cksum)
@@ -107,6 +111,7 @@ built_kernel() {
 		step "building the kernel $name from $what" "$CACHE/log/build-$K_ID.log" compile "$obj"
 		printf '%s\n' "$stamp" >"$obj/stamp"
 	fi
+	unlock_cache
 	K_REL=$(<"$obj/include/config/kernel.release")
 	K_ROOT=$obj
 	K_IMAGE=$obj/arch/x86/boot/bzImage
@@ -119,12 +124,14 @@ built_kernel() {
 prepare_kernel() {
 	local kind name
 	read -r kind name <<<"$(setting "$1" kernel)"
-	lock_cache
 	case $kind in
-	stock) stock_kernel "$2" "$name" ;;
+	stock)
+		lock_cache fetch
+		stock_kernel "$2" "$name"
+		unlock_cache
+		;;
 	built) built_kernel "$name" "$2" ;;
 	esac
-	unlock_cache
 }
 
 # Debian's module signing and BTF are of no use to a module built here.
@@ -143,33 +150,51 @@ stage_check() {
 	rm -rf "$root"
 }
 
-# run_scenario NAME@LINE: leaves OUT/NAME behind.
-run_scenario() {
-	local scenario=${1%@*} line=${1#*@} name dir
-	name=$(run_name "$1")
-	dir=$OUT/$name
+# prepare_run NAME@LINE: all that the boot needs, in OUT/NAME.
+prepare_run() {
+	local scenario=${1%@*} line=${1#*@} dir
+	dir=$OUT/$(run_name "$1")
 	prepare_kernel "$scenario" "$line"
 	step "building the module for $K_REL" "$dir/module.log" build_scenario_module
 	step "making the guest's root file system" "$dir/guest.log" \
 		stage_check "$dir/root" "$dir/initrd.cpio"
+	ln -s "$K_IMAGE" "$dir/image"
 	cp "$K_CONFIG" "$dir/config"
 	cp "$SCENARIO_DIR/$scenario/expect" "$dir/expect"
-	note "  booting $K_REL with $(setting "$scenario" cpus) CPUs"
-	# shellcheck disable=SC2046 # the arguments are words
-	boot "$dir" "$K_IMAGE" "$dir/initrd.cpio" "$(setting "$scenario" cpus)" \
-		"$(setting "$scenario" memory)" "$(setting "$scenario" limit)" progress \
-		nsd.job=check $(setting "$scenario" args)
 }
 
 # A run that got nowhere is red too, with the reason that it gave.
-grade_run() {
-	local dir=$1 failed=$2
-	if [[ -n $failed ]]; then
-		printf 'red\ntests: 0 passed, 0 failed, 0 skipped\n%s\n' "build: $failed" >"$dir/verdict"
-		cat "$dir/verdict"
-	else
+give_up() {
+	local dir=$1 reason
+	reason=$(sed -n 's/^nsproxy_defer: //p' "$dir/error" | tail -n 1)
+	printf 'red\ntests: 0 passed, 0 failed, 0 skipped\nbuild: %s\n' \
+		"${reason:-it ended without a reason; see $dir}" >"$dir/verdict"
+}
+
+# run NAME@LINE: boot what prepare_run left, and grade it.
+run() {
+	local scenario=${1%@*} name dir cpus
+	name=$(run_name "$1")
+	dir=$OUT/$name
+	cpus=$(setting "$scenario" cpus)
+	{
+		note "booting with $cpus CPU$( ((cpus == 1)) || echo s)"
+		# shellcheck disable=SC2046 # the arguments are words
+		boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" \
+			"$(setting "$scenario" memory)" "$(setting "$scenario" limit)" progress \
+			nsd.job=check $(setting "$scenario" args)
 		"$QEMU_DIR/verdict.sh" "$dir" || true
-	fi
+	} 2>&1 | sed -u "s/^ */  [$name] /"
+	rm -f "$dir/initrd.cpio" "$dir/image"
+}
+
+# As many guests at a time as there are processors for them.
+wait_for_slot() {
+	local slots=$JOBS
+	[[ $(accelerator) == *thread=single ]] || slots=$(((JOBS + 1) / 2))
+	while (($(jobs -rp | wc -l) >= slots)); do
+		wait -n || true
+	done
 }
 
 build_collection() {
@@ -179,7 +204,7 @@ build_collection() {
 }
 
 prepare_collection() {
-	lock_cache
+	lock_cache fetch
 	source_tree 6.1
 	unlock_cache
 	step "building the collection" "$OUT/build/selftests.log" build_collection "$SOURCE"
@@ -211,7 +236,7 @@ table() {
 }
 
 main() {
-	local runs=() names=() run name rc line which=quick
+	local runs=() names=() ready=() run name rc line which=quick
 	case ${1:-} in
 	"") ;;
 	--all) which=all ;;
@@ -221,7 +246,7 @@ main() {
 	if [[ ${1:-} != --controls ]]; then
 		# Debian's own kernels do not come from TREE, nor those of 7.2
 		# for this machine.
-		[[ -z $TREE && $KERNEL != 7.2 ]] || DEFAULT=(SMP SMP1 UP DEBUG)
+		[[ -z $TREE && $KERNEL != 7.2 ]] || DEFAULT=(DEBUG SMP SMP1 UP)
 		for run in ${SCENARIOS:-${DEFAULT[*]}}; do
 			runs+=("$run@$KERNEL")
 		done
@@ -240,22 +265,34 @@ main() {
 	need_packages "${RUN_PACKAGES[@]}" "${BUILD_PACKAGES[@]}"
 	mkdir -p "$OUT/build"
 	((${#runs[@]} == 0)) || prepare_collection
+	trap 'stop_guests "$OUT"' EXIT
 	for run in ${runs[@]+"${runs[@]}"}; do
 		name=$(run_name "$run")
 		names+=("$name")
 		rm -rf "${OUT:?}/$name"
 		mkdir -p "$OUT/$name"
-		note "$name:"
+		note "preparing $name"
 		# The subshell has its own errexit, which an if or || would lift.
 		set +e
-		(set -e; run_scenario "$run") 2> >(tee "$OUT/$name/error" >&2)
+		(set -e; prepare_run "$run") 2>"$OUT/$name/error"
 		rc=$?
 		set -e
-		grade_run "$OUT/$name" "$( ((rc == 0)) || { grep -a '^nsproxy_defer: ' "$OUT/$name/error" | tail -n 1 | sed 's/^nsproxy_defer: //'; echo "rc $rc"; } | head -n 1)" |
-			sed 's/^/  /'
+		if ((rc == 0)); then
+			ready+=("$run")
+		else
+			cat "$OUT/$name/error" >&2
+			give_up "$OUT/$name"
+		fi
 	done
-	CONTROLS_RUN=0 CONTROLS_FAILED=0
+	[[ -z $which ]] || prepare_controls "$which"
+	note "running"
+	for run in ${ready[@]+"${ready[@]}"}; do
+		wait_for_slot
+		run "$run" &
+	done
 	[[ -z $which ]] || run_controls "$which"
+	wait
+	[[ -z $which ]] || judge_controls "$which"
 	table ${names[@]+"${names[@]}"}
 }
 

@@ -90,11 +90,12 @@ main() {
 	need_root "make demo"
 	rm -rf "$OUT"
 	mkdir -p "$OUT/build"
+	trap 'stop_guests "$OUT"' EXIT
 	need_packages "${RUN_PACKAGES[@]}"
 	printf '%b' "$HEADER" >"$OUT/results.tsv"
 	for flavour in cloud rt; do
 		label=6.1-$flavour
-		lock_cache
+		lock_cache fetch
 		stock_kernel 6.1 "$flavour-amd64"
 		unlock_cache
 		note "$label is Debian's $K_REL"

@@ -54,12 +54,14 @@ need_root() {
 		die "$1 must run as root: it installs packages where they are missing and builds the guests' root file system"
 }
 
-# Only one run at a time fills the cache; the guests themselves do not meet.
+# lock_cache WHAT: two runs may use the cache at a time, but only one of them
+# fetches, and only one builds in the same folder. The guests do not meet.
 lock_cache() {
-	mkdir -p "$CACHE" 2>/dev/null || die "cannot make the cache folder $CACHE; NSPROXY_DEFER_CACHE= names another"
-	exec {CACHE_LOCK}>"$CACHE/lock"
+	mkdir -p "$CACHE/locks" 2>/dev/null ||
+		die "cannot make the cache folder $CACHE; NSPROXY_DEFER_CACHE= names another"
+	exec {CACHE_LOCK}>"$CACHE/locks/$1"
 	until flock -w 10 "$CACHE_LOCK"; do
-		note "  another run is filling $CACHE; waiting for it"
+		note "  another run is at it ($CACHE/locks/$1); waiting for it"
 	done
 }
 
@@ -370,9 +372,9 @@ boot() {
 		# end itself, or that writes without end.
 		ulimit -f 65536
 		rc=0
-		timeout --kill-after=10 "$limit" \
+		timeout --foreground --kill-after=10 "$limit" \
 			qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" \
-			-nographic -no-reboot -nodefaults -monitor none \
+			-nographic -no-reboot -nodefaults -monitor none -pidfile "$dir/qemu.pid" \
 			-serial "file:$dir/console.log" -serial "file:$dir/$RESULTS" \
 			-kernel "$image" -initrd "$initrd" -append "$args" \
 			>"$dir/qemu.log" 2>&1 </dev/null || rc=$?
@@ -398,6 +400,14 @@ boot() {
 		fi
 	done < <(tail -q -n +1 -s 0.2 -f --pid="$pid" "$dir/console.log" "$dir/$RESULTS")
 	wait "$pid"
+}
+
+# stop_guests FOLDER: those that an interrupted run left behind there.
+stop_guests() {
+	local file
+	while read -r file; do
+		kill "$(<"$file")" 2>/dev/null || true
+	done < <(find "$1" -name qemu.pid)
 }
 
 # console_problems FILE: what a kernel log must not hold, each kind once.

@@ -73,7 +73,7 @@ module_build() {
 }
 
 need_packages "${RUN_PACKAGES[@]}" "${LINT_PACKAGES[@]}" git
-lock_cache
+lock_cache fetch
 source_tree 6.1
 stock_kernel 6.1 cloud-amd64
 unlock_cache

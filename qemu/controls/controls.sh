@@ -32,9 +32,9 @@ run_control() {
 	local name=$1 scenario=$2 limit=$3 dir=$OUT/controls/$1
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	cp "$K_CONFIG" "$dir/config"
+	cp "$OUT/controls/$scenario/config" "$dir/config"
 	cp "$SCENARIO_DIR/$scenario/expect" "$dir/expect"
-	boot "$dir" "$K_IMAGE" "$OUT/build/control-$K_ID/initrd.cpio" 1 \
+	boot "$dir" "$OUT/controls/$scenario/image" "$OUT/controls/$scenario/initrd.cpio" 1 \
 		"$(setting "$scenario" memory)" "$limit" quiet \
 		nsd.job=control "nsd.arg=$name" "${CONTROL_ARGS[@]}" >"$dir/boot.log" 2>&1
 	"$QEMU_DIR/verdict.sh" "$dir" >/dev/null || true
@@ -56,39 +56,48 @@ judge_control() {
 	[[ -z $other ]] || echo "red, but for another reason as well: $other"
 }
 
-# run_controls quick|all: those for Debian's kernel, or all of them.
-run_controls() {
-	local which=$1 scenario names name from limit kinds reason wrong
-	for scenario in STOCK DEBUG; do
-		[[ $scenario == STOCK || $which == all ]] || continue
-		note "controls on $scenario:"
+# listed quick|all: the controls to run, without the comments. The quick ones
+# are those that Debian's kernel is enough for.
+listed() {
+	awk -v which="$1" '!/^#/ && NF && (which == "all" || $2 == "STOCK")' "$QEMU_DIR/controls/list"
+}
+
+prepare_controls() {
+	local scenario
+	for scenario in $(listed "$1" | awk '!seen[$2]++ { print $2 }'); do
+		note "preparing the controls on $scenario"
 		prepare_kernel "$scenario" 6.1
-		mkdir -p "$OUT/controls"
-		step "building the controls" "$OUT/controls/build-$scenario.log" \
+		mkdir -p "$OUT/controls/$scenario"
+		step "building the controls" "$OUT/controls/$scenario/build.log" \
 			build_control "$OUT/build/control-$K_ID"
-		step "making their root file system" "$OUT/controls/guest-$scenario.log" \
+		step "making their root file system" "$OUT/controls/$scenario/guest.log" \
 			stage_control "$OUT/controls/root" "$OUT/build/control-$K_ID"
-		names=()
-		while read -r name from limit kinds reason; do
-			[[ $name != \#* && -n $name && $from == "$scenario" ]] || continue
-			# One CPU each, so as many at a time as there are here.
-			while (($(jobs -rp | wc -l) >= JOBS)); do wait -n || true; done
-			note "  $name"
-			run_control "$name" "$scenario" "$limit" &
-			names+=("$name")
-		done <"$QEMU_DIR/controls/list"
-		note "  waiting for the last of them"
-		wait
-		while read -r name from limit kinds reason; do
-			[[ $name != \#* && -n $name && $from == "$scenario" ]] || continue
-			wrong=$(judge_control "$name" "$kinds" "$reason")
-			CONTROLS_RUN=$((CONTROLS_RUN + 1))
-			if [[ -n $wrong ]]; then
-				CONTROLS_FAILED=$((CONTROLS_FAILED + 1))
-				note "  not ok: $name: $wrong"
-			else
-				note "  ok: $name: $(head -n 1 "$OUT/controls/$name/verdict")"
-			fi
-		done <"$QEMU_DIR/controls/list"
+		ln -sfn "$OUT/build/control-$K_ID/initrd.cpio" "$OUT/controls/$scenario/initrd.cpio"
+		ln -sfn "$K_IMAGE" "$OUT/controls/$scenario/image"
+		cp "$K_CONFIG" "$OUT/controls/$scenario/config"
 	done
+}
+
+run_controls() {
+	local name scenario limit rest
+	while read -r name scenario limit rest; do
+		wait_for_slot
+		note "  [controls] $name"
+		run_control "$name" "$scenario" "$limit" &
+	done < <(listed "$1")
+}
+
+judge_controls() {
+	local name scenario limit kinds reason wrong
+	note "controls"
+	while read -r name scenario limit kinds reason; do
+		wrong=$(judge_control "$name" "$kinds" "$reason")
+		CONTROLS_RUN=$((CONTROLS_RUN + 1))
+		if [[ -n $wrong ]]; then
+			CONTROLS_FAILED=$((CONTROLS_FAILED + 1))
+			note "  not ok $name: $wrong"
+		else
+			note "  ok $name: $(head -n 1 "$OUT/controls/$name/verdict")"
+		fi
+	done < <(listed "$1")
 }
