@@ -374,7 +374,7 @@ boot() {
 		rc=0
 		timeout --foreground --kill-after=10 "$limit" \
 			qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" \
-			-nographic -no-reboot -nodefaults -monitor none -pidfile "$dir/qemu.pid" \
+			-nographic -no-reboot -nodefaults -monitor none -pidfile "$dir/qemu.pid.$$" \
 			-serial "file:$dir/console.log" -serial "file:$dir/$RESULTS" \
 			-kernel "$image" -initrd "$initrd" -append "$args" \
 			>"$dir/qemu.log" 2>&1 </dev/null || rc=$?
@@ -402,12 +402,13 @@ boot() {
 	wait "$pid"
 }
 
-# stop_guests FOLDER: those that an interrupted run left behind there.
+# stop_guests FOLDER: those of this very run that it leaves behind there when it
+# is interrupted.
 stop_guests() {
 	local file
 	while read -r file; do
 		kill "$(<"$file")" 2>/dev/null || true
-	done < <(find "$1" -name qemu.pid)
+	done < <(find "$1" -name "qemu.pid.$$")
 }
 
 # console_problems FILE: what a kernel log must not hold, each kind once.

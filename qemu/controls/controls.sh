@@ -35,7 +35,7 @@ run_control() {
 	cp "$OUT/controls/$scenario/config" "$dir/config"
 	cp "$SCENARIO_DIR/$scenario/expect" "$dir/expect"
 	boot "$dir" "$OUT/controls/$scenario/image" "$OUT/controls/$scenario/initrd.cpio" 1 \
-		"$(setting "$scenario" memory)" "$limit" quiet \
+		512 "$limit" quiet \
 		nsd.job=control "nsd.arg=$name" "${CONTROL_ARGS[@]}" >"$dir/boot.log" 2>&1
 	"$QEMU_DIR/verdict.sh" "$dir" >/dev/null || true
 }
