@@ -81,24 +81,35 @@ FIXTURE_TEARDOWN(fault)
 		EXPECT_EQ(0, nsp_restore(&self->knobs));
 }
 
+/*
+ * Opening the file allocates too, so that is done before.  Writing and reading
+ * it does not.
+ */
 static int arm(long nth)
 {
 	char text[32];
+	int fd, len;
 
-	snprintf(text, sizeof(text), "%ld", nth);
-	return nsp_put(FAIL_NTH, text);
+	fd = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	len = snprintf(text, sizeof(text), "%ld", nth);
+	if (write(fd, text, len) == len)
+		return fd;
+	close(fd);
+	return -1;
 }
 
 /* How many were left to go: 0 if the failure has happened. */
-static long disarm(void)
+static long disarm(int fd)
 {
-	char text[32] = "0";
-	long left;
+	char text[32] = "";
+	bool read_it, wrote_it;
 
-	if (nsp_get(FAIL_NTH, text, sizeof(text)))
-		return -1;
-	left = atol(text);
-	return arm(0) ? -1 : left;
+	read_it = pread(fd, text, sizeof(text) - 1, 0) > 0;
+	wrote_it = pwrite(fd, "0", 1, 0) == 1;
+	close(fd);
+	return read_it && wrote_it ? atol(text) : -1;
 }
 
 struct attempt {
@@ -111,25 +122,27 @@ struct attempt {
 static int attempt_unshare(void *arg)
 {
 	struct attempt *attempt = arg;
+	int fd = arm(attempt->nth);
 
-	CHECK(!arm(attempt->nth));
+	CHECK(fd >= 0);
 	attempt->err = unshare(attempt->flags) ? errno : 0;
-	attempt->left = disarm();
+	attempt->left = disarm(fd);
 	return 0;
 }
 
 static int attempt_clone(void *arg)
 {
 	struct attempt *attempt = arg;
+	int fd = arm(attempt->nth);
 	pid_t pid;
 
-	CHECK(!arm(attempt->nth));
+	CHECK(fd >= 0);
 	pid = syscall(SYS_clone, attempt->flags | SIGCHLD, NULL, NULL, NULL,
 		      NULL);
 	if (!pid)
 		_exit(0);
 	attempt->err = pid < 0 ? errno : 0;
-	attempt->left = disarm();
+	attempt->left = disarm(fd);
 	if (pid > 0)
 		CHECK(!nsp_wait(pid));
 	return 0;
@@ -140,7 +153,7 @@ static int attempt_exit(void *arg)
 	struct attempt *attempt = arg;
 
 	CHECK(!unshare(attempt->flags));
-	CHECK(!arm(attempt->nth));
+	CHECK(arm(attempt->nth) >= 0);
 	/* What fails now fails in exit, if anything there allocates. */
 	return 0;
 }
@@ -212,12 +225,12 @@ TEST_F_TIMEOUT(fault, exit, NSP_TIMEOUT)
 static int attempt_load(void *arg)
 {
 	struct attempt *attempt = arg;
-	int fd = open(getenv("NSPROXY_DEFER_KO"), O_RDONLY | O_CLOEXEC);
+	int ko = open(getenv("NSPROXY_DEFER_KO"), O_RDONLY | O_CLOEXEC);
+	int fd = arm(attempt->nth);
 
-	CHECK(fd >= 0);
-	CHECK(!arm(attempt->nth));
-	attempt->err = syscall(SYS_finit_module, fd, "", 0) ? errno : 0;
-	attempt->left = disarm();
+	CHECK(ko >= 0 && fd >= 0);
+	attempt->err = syscall(SYS_finit_module, ko, "", 0) ? errno : 0;
+	attempt->left = disarm(fd);
 	return 0;
 }
 
