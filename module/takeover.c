@@ -35,6 +35,9 @@ DEFINE_KCALL(nsd_inc_ucount, struct ucounts *(struct user_namespace *ns,
 					      kuid_t uid, enum ucount_type type));
 DEFINE_KCALL(nsd_from_mnt_ns, struct ns_common *(struct mnt_namespace *mnt_ns));
 
+/* Frees IPC namespaces; until 6.2 one after the other, a grace period each. */
+static struct work_struct *free_ipc_work;
+
 /* Where struct mnt_namespace, which is private, keeps its struct ns_common. */
 static ptrdiff_t ns_common_offset;
 
@@ -89,13 +92,18 @@ static bool may_be_short_of_namespaces(struct pt_regs *regs)
 {
 	enum ucount_type type = regs_get_kernel_argument(regs, 2);
 
-	return type <= UCOUNT_TIME_NAMESPACES && nsproxy_defer_busy() &&
-	       !(current->flags & PF_KTHREAD);
+	if (type > UCOUNT_TIME_NAMESPACES || current->flags & PF_KTHREAD)
+		return false;
+	return nsproxy_defer_busy() ||
+	       (type == UCOUNT_IPC_NAMESPACES && nsproxy_defer_enabled());
 }
 
 /*
  * A namespace that is pending counts until it is released. On a stock kernel it
  * would be gone by now, so a limit is only reached if it is reached without it.
+ * IPC namespaces are freed later on stock kernels too, but there the grace
+ * periods of the callers keep their number down; so do here what
+ * create_ipc_ns() of 6.12 does, and wait for the work item that frees them.
  */
 static struct ucounts *replace_inc_ucount(struct user_namespace *ns, kuid_t uid,
 					  enum ucount_type type)
@@ -104,8 +112,11 @@ static struct ucounts *replace_inc_ucount(struct user_namespace *ns, kuid_t uid,
 	struct ucounts *ucounts;
 
 	ucounts = kcall(nsd_inc_ucount)(ns, uid, type);
-	if (!ucounts && !nsproxy_defer_flush(NSPROXY_DEFER_UCOUNT))
+	if (!ucounts && !nsproxy_defer_flush(NSPROXY_DEFER_UCOUNT)) {
+		if (type == UCOUNT_IPC_NAMESPACES && free_ipc_work)
+			flush_work(free_ipc_work);
 		ucounts = kcall(nsd_inc_ucount)(ns, uid, type);
+	}
 	srcu_read_unlock(&nsd_hook_srcu, idx);
 	return ucounts;
 }
@@ -270,6 +281,8 @@ int nsd_takeover_init(void)
 		return -ENOENT;
 	}
 	kcall_set(nsd_from_mnt_ns, address);
+	/* A kernel without IPC namespaces has none to free. */
+	free_ipc_work = (struct work_struct *)nsd_symbol("free_ipc_work");
 	mnt_ns = current->nsproxy->mnt_ns;
 	ns_common_offset = (void *)kcall(nsd_from_mnt_ns)(mnt_ns) - (void *)mnt_ns;
 	return 0;
