@@ -78,7 +78,7 @@ configure() {
 
 compile() {
 	local obj=$1
-	CCACHE_DIR=$CACHE/ccache CCACHE_MAXSIZE=5G CCACHE_BASEDIR=$CACHE CCACHE_DEPEND=1 \
+	CCACHE_DIR=$CACHE/ccache CCACHE_MAXSIZE=5G CCACHE_BASEDIR=$CACHE \
 		KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=check KBUILD_BUILD_HOST=check \
 		make -C "$SOURCE" O="$obj" -j"$JOBS" CC="ccache ${CC:-gcc}" bzImage modules
 }

@@ -25,8 +25,8 @@ grade_ending() {
 	esac
 	[[ $(tail -n 1 "$dir/results.ktap") == "# init: end" ]] ||
 		echo "end: the results stop before init's last line"
-	grep -aq 'reboot: Power down' "$dir/console.log" ||
-		echo "end: no orderly power-off"
+	grep -aq 'Restarting system' "$dir/console.log" ||
+		echo "end: init did not end the guest in order"
 	sed -n 's/^# init: FAILED: /init: /p' "$dir/results.ktap"
 }
 
