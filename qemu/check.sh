@@ -18,8 +18,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 OUT=$TOP/out/check
 SCENARIO_DIR=$QEMU_DIR/scenarios
 RESULTS=results.ktap
-# The longest goes first, since several run at a time.
-DEFAULT=(DEBUG STOCK-RT STOCK SMP SMP1 UP)
+# The longest goes first, since several run at a time. DEBUG takes longer than
+# all of these together, so it is left to --all.
+DEFAULT=(STOCK-RT STOCK SMP SMP1 UP)
 KERNEL=${KERNEL:-6.1}
 TREE=${TREE:-}
 
@@ -246,14 +247,14 @@ main() {
 	if [[ ${1:-} != --controls ]]; then
 		# Debian's own kernels do not come from TREE, nor those of 7.2
 		# for this machine.
-		[[ -z $TREE && $KERNEL != 7.2 ]] || DEFAULT=(DEBUG SMP SMP1 UP)
+		[[ -z $TREE && $KERNEL != 7.2 ]] || DEFAULT=(SMP SMP1 UP)
 		for run in ${SCENARIOS:-${DEFAULT[*]}}; do
 			runs+=("$run@$KERNEL")
 		done
 		# What was picked by name is wanted alone, without the controls.
 		[[ -z ${SCENARIOS:-} ]] || which=
 		if [[ ${1:-} == --all && -z ${SCENARIOS:-} ]]; then
-			runs+=(KCSAN@6.1 PREEMPT@6.1)
+			runs=(DEBUG@6.1 "${runs[@]}" KCSAN@6.1 PREEMPT@6.1)
 			for line in 5.10 6.12; do
 				runs+=("STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
 			done
