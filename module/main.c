@@ -22,10 +22,17 @@ DEFINE_KCALL(nsd_exp_seq, unsigned long (void));
 /* A sequence number's low bits hold a state, see kernel/rcu/rcu.h. */
 #define SEQ_STATE_BITS	2
 
+/*
+ * Where the numbers stood at load. They start below zero and wrap soon after
+ * boot, which is lost when the state is shifted out; the difference is not.
+ */
+static unsigned long gp_seq_at_load;
+static unsigned long exp_seq_at_load;
+
 static unsigned long gp_seq(void)
 {
-	return (kcall(nsd_gp_seq)() >> SEQ_STATE_BITS) +
-	       (kcall(nsd_exp_seq)() >> SEQ_STATE_BITS);
+	return ((kcall(nsd_gp_seq)() - gp_seq_at_load) >> SEQ_STATE_BITS) +
+	       ((kcall(nsd_exp_seq)() - exp_seq_at_load) >> SEQ_STATE_BITS);
 }
 
 static struct nsproxy_defer_ops ops = {
@@ -57,6 +64,8 @@ static int __init find_symbols(void)
 	if (normal && expedited) {
 		kcall_set(nsd_gp_seq, normal);
 		kcall_set(nsd_exp_seq, expedited);
+		gp_seq_at_load = kcall(nsd_gp_seq)();
+		exp_seq_at_load = kcall(nsd_exp_seq)();
 		ops.gp_seq = gp_seq;
 	}
 	return 0;

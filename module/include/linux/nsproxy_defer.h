@@ -47,7 +47,7 @@ enum nsproxy_defer_why {
  *	when there is nothing left. Process context, may sleep, runs in parallel
  *	with itself. May be NULL.
  * @call_rcu: call_rcu(), or call_rcu_hurry() where call_rcu() is lazy.
- * @gp_seq: number of grace periods since boot, normal and expedited. Any
+ * @gp_seq: number of grace periods since load, normal and expedited. Any
  *	context. NULL where the kernel does not count them.
  * @default_mode: the mode where no mode= parameter was given.
  * @safe_note: what the log says when mode safe is chosen, or NULL.
