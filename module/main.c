@@ -31,8 +31,11 @@ static unsigned long exp_seq_at_load;
 
 static unsigned long gp_seq(void)
 {
-	return ((kcall(nsd_gp_seq)() - gp_seq_at_load) >> SEQ_STATE_BITS) +
-	       ((kcall(nsd_exp_seq)() - exp_seq_at_load) >> SEQ_STATE_BITS);
+	unsigned long normal = kcall(nsd_gp_seq)();
+	unsigned long expedited = kcall(nsd_exp_seq)();
+
+	return ((normal - gp_seq_at_load) >> SEQ_STATE_BITS) +
+	       ((expedited - exp_seq_at_load) >> SEQ_STATE_BITS);
 }
 
 static struct nsproxy_defer_ops ops = {

@@ -344,7 +344,7 @@ TEST_F_TIMEOUT(burst, few_grace_periods, NSP_TIMEOUT)
 	queued = nsp_num("pending");
 	ASSERT_EQ(0, nsp_flush());
 	gps = nsp_num("stats/grace_periods") - dead;
-	TH_LOG("%ld namespaces, %ld grace periods until all were dead, with %ld of them pending %ld more",
+	TH_LOG("%ld namespaces: %ld grace periods while they died, %ld then pending, %ld more",
 	       n, dead - before, queued, gps);
 	EXPECT_EQ(0, nsp_num("pending"));
 	EXPECT_LE(n, nsp_num("stats/deferred") - deferred);
