@@ -332,7 +332,7 @@ pack_guest() { (cd "$1" && find . | cpio -o -H newc --quiet -R 0:0) >"$2"; }
 # code page before the new byte is in memory. A CPU that comes by in between
 # keeps the old one: it then goes on for ever in a breakpoint that another CPU
 # has taken out again. Every ftrace site and static key is patched that way
-# (seen with QEMU 7.2 and 10.0, one boot in six). So one thread takes turns for
+# (seen with QEMU 7.2 and 10.0). So one thread takes turns for
 # all CPUs, and changes over at each timer tick, halt and pause.
 accelerator() {
 	if [[ -n ${ACCEL:-} ]]; then
