@@ -9,6 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 OUT=$TOP/out/demo
 LIMIT=150
+LABELS=(6.1-cloud 6.1-rt)
 HEADER='kernel\tcpus\tmode\top\tn\tp50_us\tp99_us\tmax_us\tcaller_gps_per_op\n'
 
 progress() {
@@ -19,11 +20,11 @@ progress() {
 	esac
 }
 
-# measure LABEL CPUS: one guest with the kernel that stock_kernel chose.
+# measure LABEL CPUS: one guest; leaves its rows of the table in a file.
 measure() {
-	local label=$1 cpus=$2 dir=$OUT/$1-$2cpu problems rows
-	note "$label, $cpus CPU$( ((cpus == 1)) || echo s): measuring stock, then with the module"
-	boot "$dir" "$K_IMAGE" "$OUT/$label.cpio" "$cpus" 1024 "$LIMIT" progress nsd.job=demo
+	local label=$1 cpus=$2 dir=$OUT/$1-$2cpu problems
+	note "measuring stock, then with the module"
+	boot "$dir" "$OUT/$label.image" "$OUT/$label.cpio" "$cpus" 1024 "$LIMIT" progress nsd.job=demo
 	[[ $(<"$dir/status") != timeout ]] ||
 		die "the guest did not finish within $LIMIT s; its console is $dir/console.log"
 	[[ $(<"$dir/status") == "exited 0" ]] ||
@@ -33,9 +34,9 @@ measure() {
 		die "the guest's kernel complained: $(head -n 1 <<<"$problems"); its console is $dir/console.log"
 	grep -q '^# init: end$' "$dir/results" ||
 		die "the guest stopped early; its console is $dir/console.log, its output $dir/results"
-	rows=$(awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
-		'NF == 7 && ($1 == "stock" || $1 == "loaded") { print kernel, cpus, $0 }' "$dir/results")
-	printf '%s\n' "$rows" >>"$OUT/results.tsv"
+	awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
+		'NF == 7 && ($1 == "stock" || $1 == "loaded") { print kernel, cpus, $0 }' \
+		"$dir/results" >"$dir/rows"
 }
 
 table() {
@@ -85,26 +86,42 @@ meaning() {
 	}' "$OUT/results.tsv"
 }
 
+# prepare LABEL FLAVOUR: the kernel's image, the module and the guest's files.
+prepare() {
+	local label=$1 flavour=$2
+	lock_cache fetch
+	stock_kernel 6.1 "$flavour-amd64"
+	unlock_cache
+	note "$label is Debian's $K_REL"
+	step "building the module for $K_REL" "$OUT/build/$label.log" \
+		build_module "$K_DIR" "$OUT/build/$label"
+	step "making the guest's root file system" "$OUT/build/$label-guest.log" \
+		stage_demo "$OUT/build/$label-root" "$OUT/build/$label/nsproxy_defer.ko" "$OUT/$label.cpio"
+}
+
 main() {
-	local flavour label cpus
+	local label cpus
 	need_root "make demo"
 	rm -rf "$OUT"
 	mkdir -p "$OUT/build"
 	trap 'stop_guests "$OUT"' EXIT
 	need_packages "${RUN_PACKAGES[@]}"
 	printf '%b' "$HEADER" >"$OUT/results.tsv"
-	for flavour in cloud rt; do
-		label=6.1-$flavour
-		lock_cache fetch
-		stock_kernel 6.1 "$flavour-amd64"
-		unlock_cache
-		note "$label is Debian's $K_REL"
-		step "building the module for $K_REL" "$OUT/build/$label.log" \
-			build_module "$K_DIR" "$OUT/build/$label"
-		step "making the guest's root file system" "$OUT/build/$label-guest.log" \
-			stage_demo "$OUT/build/$label-root" "$OUT/build/$label/nsproxy_defer.ko" "$OUT/$label.cpio"
+	for label in "${LABELS[@]}"; do
+		prepare "$label" "${label#*-}"
+		ln -s "$K_IMAGE" "$OUT/$label.image"
+	done
+	for cpus in 2 1; do
+		for label in "${LABELS[@]}"; do
+			wait_for_slot
+			measure "$label" "$cpus" 2>&1 | sed -u "s/^ */  [$label, CPUs: $cpus] /" &
+		done
+	done
+	wait
+	for label in "${LABELS[@]}"; do
 		for cpus in 2 1; do
-			measure "$label" "$cpus"
+			cat "$OUT/$label-${cpus}cpu/rows" >>"$OUT/results.tsv" 2>/dev/null ||
+				die "no figures for $label with $cpus CPU; the reason is further up"
 		done
 	done
 	note ""

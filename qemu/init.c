@@ -146,19 +146,24 @@ static void link_one(const char *target, const char *path)
 		fail("symlink %s: %m", path);
 }
 
-static void mount_all(void)
+static void mount_first(void)
 {
 	mount_one("devtmpfs", "/dev", true);
 	mount_one("proc", "/proc", true);
 	mount_one("sysfs", "/sys", true);
+	/* The kernel makes this folder where it has what belongs there. */
+	mount_one("tracefs", "/sys/kernel/tracing", false);
+}
+
+/* What a program may expect of a system that runs. */
+static void mount_rest(void)
+{
 	mount_one("tmpfs", "/tmp", true);
 	mount_one("tmpfs", "/run", true);
 	mount_one("devpts", "/dev/pts", false);
 	mount_one("tmpfs", "/dev/shm", false);
 	mount_one("mqueue", "/dev/mqueue", false);
-	/* The kernel makes these folders where it has what belongs there. */
 	mount_one("debugfs", "/sys/kernel/debug", false);
-	mount_one("tracefs", "/sys/kernel/tracing", false);
 	mount_one("cgroup2", "/sys/fs/cgroup", false);
 	link_one("/proc/self/fd", "/dev/fd");
 	link_one("/proc/self/fd/0", "/dev/stdin");
@@ -396,6 +401,16 @@ static void job_check(void)
 	check_kmemleak();
 }
 
+static void measure(char *mode, char *runs, char *ops)
+{
+	char *const argv[] = {
+		"/bin/nsmeasure", "-v", "-m", mode, "-n", runs, "-o",
+		strdup(ops), NULL
+	};
+
+	run_or_fail(argv);
+}
+
 /*
  * What never waits for a grace period is cheap, and its median needs the more
  * runs for it; what does takes tens of milliseconds each on a stock kernel.
@@ -404,27 +419,19 @@ static void job_check(void)
  * there are few of them, and they come last, where the grace periods that
  * they leave behind lengthen nobody's wait.
  */
-static void measure(char *mode)
+static void measure_all(char *mode, char *runs)
 {
-	char *const cheap[] = {
-		"/bin/nsmeasure", "-v", "-m", mode, "-n", "1000", "-o",
-		strdup("setns_net,unshare_uts,fork_exit"), NULL
-	};
-	char *const costly[] = {
-		"/bin/nsmeasure", "-v", "-m", mode, "-n", "200", "-o",
-		strdup("unshare_mnt,fork_mnt_exit,unshare_ipc,fork_all_exit"), NULL
-	};
-
 	say("measuring %s", mode);
-	run_or_fail(cheap);
-	run_or_fail(costly);
+	measure(mode, "1000", "setns_net,unshare_uts,fork_exit");
+	measure(mode, runs, "unshare_mnt,fork_mnt_exit");
+	measure(mode, "100", "unshare_ipc,fork_all_exit");
 }
 
 static void job_demo(void)
 {
-	measure("stock");
+	measure_all("stock", "100");
 	insert_ours();
-	measure("loaded");
+	measure_all("loaded", "500");
 	kill_leftovers();
 	report_taint();
 	remove_ours();
@@ -445,9 +452,11 @@ static int init_main(void)
 {
 	struct rlimit files = { 65536, 65536 };
 
-	mount_all();
+	mount_first();
 	open_outputs();
 	read_command_line();
+	if (strcmp(job, "demo"))
+		mount_rest();
 	setrlimit(RLIMIT_NOFILE, &files);
 	setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin", 1);
 	setenv("HOME", "/", 1);
