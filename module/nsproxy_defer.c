@@ -152,7 +152,14 @@ static void count(int stat)
 	atomic_long_inc(&here->count[stat]);
 }
 
-static unsigned long gp_seq(void)
+/**
+ * nsproxy_defer_gps - how many grace periods have passed
+ *
+ * Context: any.
+ * Return: the number since some time before the first release was queued; 0
+ * where the kernel does not count them.
+ */
+unsigned long nsproxy_defer_gps(void)
 {
 	return ops->gp_seq ? ops->gp_seq() : 0;
 }
@@ -166,7 +173,7 @@ static bool batch_after(unsigned long a, unsigned long b)
 static void track(struct tracked *t, unsigned long batch, struct list_head *before)
 {
 	if (list_empty(&tracked))
-		gp_seq_start = gp_seq();
+		gp_seq_start = nsproxy_defer_gps();
 	t->batch = batch;
 	t->since = jiffies;
 	list_add_tail(&t->node, before);
@@ -178,7 +185,7 @@ static void untrack(struct tracked *t)
 	list_del(&t->node);
 	atomic_dec(&nr_tracked);
 	if (list_empty(&tracked))
-		gp_seq_total += gp_seq() - gp_seq_start;
+		gp_seq_total += nsproxy_defer_gps() - gp_seq_start;
 }
 
 static bool stalled(const struct tracked *t)
@@ -658,7 +665,7 @@ static ssize_t grace_periods_show(struct kobject *kobj,
 	spin_lock_bh(&lock);
 	sum = gp_seq_total;
 	if (!list_empty(&tracked))
-		sum += gp_seq() - gp_seq_start;
+		sum += nsproxy_defer_gps() - gp_seq_start;
 	spin_unlock_bh(&lock);
 	return sprintf(buf, "%lu\n", sum);
 }

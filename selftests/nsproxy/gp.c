@@ -155,6 +155,11 @@ static int find_root(void)
 		    "run as root on a kernel with CONFIG_FUNCTION_TRACER");
 }
 
+const char *gp_tracing(void)
+{
+	return find_root() ? NULL : root;
+}
+
 static int make_instance(const char *name, char *path, size_t size)
 {
 	int fd;

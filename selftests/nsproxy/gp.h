@@ -35,4 +35,7 @@ const char *gp_calls(void);
 
 const char *gp_error(void);
 
+/* Where tracefs is, or NULL; then gp_error() says why. */
+const char *gp_tracing(void);
+
 #endif /* NSPROXY_GP_H */

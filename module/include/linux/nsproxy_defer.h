@@ -73,6 +73,7 @@ bool nsproxy_defer_busy(void);
 bool nsproxy_defer_owns(const struct work_struct *work);
 bool nsproxy_defer_queue(struct llist_node *node, bool visible);
 void nsproxy_defer_count_inline(void);
+unsigned long nsproxy_defer_gps(void);
 bool nsproxy_defer_kick(void);
 int nsproxy_defer_flush(enum nsproxy_defer_why why);
 
