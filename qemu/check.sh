@@ -245,7 +245,7 @@ main() {
 		# What was picked by name is wanted alone, without the controls.
 		[[ -z ${SCENARIOS:-} ]] || which=
 		if [[ ${1:-} == --all && -z ${SCENARIOS:-} ]]; then
-			runs=(DEBUG@6.1 "${runs[@]}" KCSAN@6.1 PREEMPT@6.1)
+			runs=(DEBUG@6.1 "${runs[@]}" KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
 			for line in 5.10 6.12; do
 				runs+=("STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
 			done

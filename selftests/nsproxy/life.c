@@ -19,6 +19,8 @@
 
 static const char *ko;
 static bool was_loaded;
+/* Has the kernel dynamic ftrace?  Without, no function can be taken over. */
+static bool can_redirect;
 
 static bool is_loaded(void)
 {
@@ -65,6 +67,9 @@ static void prepare_life(void)
 		nsp_skip_all("NSPROXY_DEFER_KO does not name the module's file");
 	if (access(ko, R_OK))
 		nsp_fail_all(ko, strerror(errno));
+	can_redirect =
+		!access("/sys/kernel/tracing/set_ftrace_filter", F_OK) ||
+		!access("/sys/kernel/debug/tracing/set_ftrace_filter", F_OK);
 	was_loaded = is_loaded();
 	if (was_loaded && nsp_save(&nsp_at_start))
 		nsp_fail_all("cannot read the knobs", NSP_DIR);
@@ -155,6 +160,8 @@ FIXTURE(life)
 
 FIXTURE_SETUP(life)
 {
+	if (!can_redirect)
+		SKIP(return, "this kernel cannot redirect functions");
 	ASSERT_EQ(0, begin_unloaded(&self->hooks));
 }
 
@@ -291,15 +298,16 @@ TEST_F_TIMEOUT(life, refused_then_taken, NSP_TIMEOUT)
 }
 
 /*
- * A module by another name, so that it is not the module loader that says no:
- * the last letter of the name in struct module is changed in a copy.
+ * Load a copy in which the last letter of @string is another one, wherever that
+ * string stands in a section whose name begins with @section.
  */
-static int load_by_other_name(void)
+static int load_edited(const char *section, const char *string)
 {
+	size_t len = strlen(string) + 1;
 	const Elf64_Shdr *sections;
 	const Elf64_Ehdr *elf;
 	const char *names;
-	char *image, *name;
+	char *image, *found;
 	struct stat st;
 	int fd, i, err = -ENOEXEC;
 
@@ -315,20 +323,65 @@ static int load_by_other_name(void)
 	sections = (void *)(image + elf->e_shoff);
 	names = image + sections[elf->e_shstrndx].sh_offset;
 	for (i = 0; i < elf->e_shnum; i++) {
-		if (strcmp(names + sections[i].sh_name,
-			   ".gnu.linkonce.this_module"))
+		if (strncmp(names + sections[i].sh_name, section,
+			    strlen(section)))
 			continue;
-		name = memmem(image + sections[i].sh_offset,
-			      sections[i].sh_size, MODULE, sizeof(MODULE));
-		if (!name)
-			break;
-		name[strlen(MODULE) - 1] = 'x';
+		found = memmem(image + sections[i].sh_offset,
+			       sections[i].sh_size, string, len);
+		if (!found)
+			continue;
+		found[len - 2] = 'x';
 		err = syscall(SYS_init_module, image, st.st_size, "");
 		if (err)
 			err = -errno;
+		break;
 	}
 	munmap(image, st.st_size);
 	return err;
+}
+
+/* What cannot be found is named. */
+TEST_F_TIMEOUT(life, symbol_missing, NSP_TIMEOUT)
+{
+	int log = open_log();
+
+	ASSERT_EQ(-ENOENT, load_edited(".rodata", "__cleanup_mnt"));
+	if (log >= 0)
+		EXPECT_TRUE(was_logged(log, "__cleanup_mnx"));
+	close(log);
+	check_kernel_as_before(_metadata, &self->hooks);
+}
+
+FIXTURE(kernel)
+{
+	struct hooks hooks;
+};
+
+FIXTURE_SETUP(kernel)
+{
+	ASSERT_EQ(0, begin_unloaded(&self->hooks));
+}
+
+FIXTURE_TEARDOWN(kernel)
+{
+	EXPECT_EQ(0, end_unloaded(&self->hooks));
+}
+
+/* Without the means the module says which they are, and keeps off. */
+TEST_F_TIMEOUT(kernel, function_tracer, NSP_TIMEOUT)
+{
+	int log = open_log();
+
+	if (can_redirect) {
+		ASSERT_EQ(0, load(""));
+		ASSERT_EQ(0, unload());
+	} else {
+		ASSERT_EQ(-EOPNOTSUPP, load(""));
+		if (log >= 0)
+			EXPECT_TRUE(was_logged(log, "CONFIG_"));
+	}
+	close(log);
+	check_kernel_as_before(_metadata, &self->hooks);
 }
 
 /* Where the folder exists already, on a patched kernel, there is no second. */
@@ -339,8 +392,9 @@ TEST_F_TIMEOUT(life, folder_exists, NSP_TIMEOUT)
 
 	ASSERT_EQ(0, load(""));
 	ASSERT_EQ(-EEXIST, load(""));
+	/* By another name, so that it is not the module loader that says no. */
 	log = open_log();
-	EXPECT_EQ(-EEXIST, load_by_other_name());
+	EXPECT_EQ(-EEXIST, load_edited(".gnu.linkonce.this_module", MODULE));
 	if (log >= 0)
 		EXPECT_TRUE(was_logged(log, NSP_DIR));
 	close(log);
