@@ -42,6 +42,9 @@ check-all:
 check-controls:
 	@qemu/check.sh --controls
 
+patch:
+	@qemu/patch.sh
+
 lint:
 	@qemu/lint.sh
 
@@ -53,6 +56,8 @@ help:
 	@echo 'make check           run the tests under QEMU; SCENARIOS="UP DEBUG" picks, KERNEL=6.12 another line'
 	@echo 'make check-controls  run the negative controls: each must turn the verdict red'
 	@echo 'make check-all       every scenario and every kernel line'
+	@echo 'make patch TREE=/path/to/linux'
+	@echo '                     patch a copy of that kernel tree, DEST=/path; INPLACE=1 patches the tree itself'
 	@echo 'make lint            checkpatch, sparse, W=1, shellcheck'
 
-.PHONY: modules kdir install clean demo check check-all check-controls lint help
+.PHONY: modules kdir install clean demo check check-all check-controls patch lint help

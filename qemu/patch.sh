@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# patch.sh: put the series of patches/ that fits into a copy of a kernel tree.
+# From the environment:
+#
+#	TREE=/path	the kernel tree
+#	DEST=/path	where the patched copy goes (out/patch/NAME)
+#	INPLACE=1	no copy: patch the tree itself
+#
+# Of a git repository the copy is a worktree, and each patch a commit.
+
+# shellcheck source=qemu/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=qemu/tree.sh
+source "$QEMU_DIR/tree.sh"
+
+need_programs() {
+	local program
+	for program in "$@"; do
+		command -v "$program" >/dev/null || die "no program $program here: install the package of that name"
+	done
+}
+
+# A worktree of HEAD would lack what is not committed, and a tree patched in
+# place would mix with it.
+need_clean() {
+	local dirty
+	[[ -n $T_GIT ]] || return 0
+	dirty=$(tree_git status --porcelain --untracked-files=no | sed -n '1s/^...//p')
+	[[ -z $dirty ]] ||
+		die "$T_DIR has changes that are not committed ($dirty, for one): commit or stash them first"
+}
+
+need_writable() {
+	local file path
+	while read -r file; do
+		path=$T_DIR/$file
+		until [[ -e $path ]]; do path=${path%/*}; done
+		[[ -w $path ]] || die "$path cannot be written to; without INPLACE=1 a copy is patched"
+	done < <(series_patches "$T_SERIES" | xargs cat | patched_files)
+}
+
+# The tree's own repository keeps the list of its worktrees.
+can_have_worktree() { [[ -n $T_GIT && -w $(tree_git rev-parse --path-format=absolute --git-common-dir) ]]; }
+
+copy_tree() {
+	local dest=$1
+	if can_have_worktree; then
+		tree_git worktree add -f --detach --quiet "$dest" HEAD
+	elif [[ -n $T_GIT ]]; then
+		mkdir "$dest"
+		tree_git archive HEAD | tar -x -C "$dest"
+	else
+		mkdir "$dest"
+		cp -a --reflink=auto "$T_DIR/." "$dest/"
+		chmod -R u+w "$dest"
+	fi
+}
+
+# apply_series DIR: git am knows no fuzz, and needs to know who commits.
+apply_series() {
+	local dir=$1 patches patch who=()
+	mapfile -t patches < <(series_patches "$T_SERIES")
+	if [[ -e $dir/.git && -n $T_GIT && $T_FUZZ == 0 ]]; then
+		git var GIT_COMMITTER_IDENT >/dev/null 2>&1 ||
+			who=(-c user.name=nsproxy_defer -c user.email=nsproxy_defer@localhost)
+		git -c safe.directory="$dir" -c core.hooksPath=/dev/null -c commit.gpgSign=false \
+			${who[@]+"${who[@]}"} -C "$dir" am "${patches[@]}" || {
+			git -c safe.directory="$dir" -C "$dir" am --abort
+			return 1
+		}
+		return
+	fi
+	for patch in "${patches[@]}"; do
+		apply_patch "$dir" "$patch" "$T_FUZZ" /dev/stdout || return 1
+	done
+}
+
+drop_copy() {
+	if [[ -e $1/.git && -n $T_GIT ]]; then
+		tree_git worktree remove --force "$1" 2>/dev/null || true
+	fi
+	rm -rf "$1"
+}
+
+main() {
+	local dest log count
+	need_programs git patch
+	case ${INPLACE:-0} in 0 | 1) ;; *) die "INPLACE=$INPLACE: it is 1 or not there" ;; esac
+	look_at_tree "${TREE:-}"
+	describe_tree
+	if [[ -n $T_CARRIES ]]; then
+		note "Nothing to do."
+		return
+	fi
+	find_series
+	if [[ -z $T_SERIES ]] && tree_has_fix; then
+		note "So the patches for 3.x are not needed, and setns() does not wait. What still waits is the last put of a"
+		note "mount namespace, as in every later kernel; no series for those fits a $T_LINE, and the module is for it."
+		return
+	fi
+	[[ -n $T_SERIES ]] ||
+		die "no series applies to $T_DIR, which is unchanged: ${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"
+	count=$(series_patches "$T_SERIES" | wc -l)
+	if ((T_FUZZ)); then
+		try_series "$T_SERIES" "$T_FUZZ"
+		note "${T_SERIES#"$TOP"/} applies ($count patches), but only with fuzz: read what comes of${FUZZY}."
+	else
+		note "${T_SERIES#"$TOP"/} applies without fuzz ($count patches)."
+	fi
+	need_clean
+
+	if [[ ${INPLACE:-0} == 1 ]]; then
+		((T_FUZZ == 0)) || die "INPLACE=1 takes a series that applies without fuzz; $T_DIR is unchanged: $T_WRONG"
+		need_writable
+		log=$TOP/out/patch/$T_NAME.log
+		step "patching $T_DIR itself" "$log" apply_series "$T_DIR"
+		note "Patched in place. Turn on CONFIG_NSPROXY_DEFER in its configuration."
+		return
+	fi
+
+	dest=${DEST:-$TOP/out/patch/$T_NAME}
+	[[ $dest == /* ]] || dest=$PWD/$dest
+	[[ $dest != *[[:space:]:]* ]] || die "DEST=$dest has a space or a colon in it, which no kernel can be built with"
+	[[ ! -e $dest ]] || die "$dest is there already: remove it, or give DEST=/another/path"
+	[[ $dest != "$T_DIR"/* ]] || die "DEST=$dest is inside of the tree; give a path outside of it"
+	mkdir -p "${dest%/*}" 2>/dev/null || true
+	[[ -w ${dest%/*} ]] || die "cannot write to ${dest%/*}; give DEST=/another/path"
+	log=$dest.log
+	trap 'drop_copy "$dest"' EXIT
+	step "copying $T_DIR" "$log" copy_tree "$dest"
+	step "patching the copy" "$log" apply_series "$dest"
+	trap - EXIT
+	note "The patched copy: $dest$( [[ ! -e $dest/.git ]] || echo ", a git worktree with $count commits on top of $T_GIT")"
+	note "Turn on CONFIG_NSPROXY_DEFER in its configuration. $T_DIR is unchanged."
+}
+
+main "$@"
