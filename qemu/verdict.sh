@@ -10,6 +10,8 @@
 #
 #	taint NUMBER	what /proc/sys/kernel/tainted must hold at the end
 #	skip REGEX	a skip that is allowed, of "PROGRAM TEST REASON"
+#	fail REGEX	a failure that there must be, of "PROGRAM TEST: OUTPUT":
+#			it passes for that, and if there is none that is red
 #	console REGEX	a console line that is allowed
 
 # shellcheck source=qemu/lib.sh
@@ -71,6 +73,12 @@ grade_ktap() {
 				return
 		reason("skip", what)
 	}
+	function has_to_fail(what,   i, found) {
+		for (i = 1; i <= musts; i++)
+			if (what ~ must_fail[i])
+				found = seen_failing[i] = 1
+		return found
+	}
 	function program_begins(name) {
 		program = name
 		inner_plan = -1
@@ -86,8 +94,9 @@ grade_ktap() {
 		if (inner_plan > 0 && inner_seen != inner_plan)
 			reason("ktap", program ": " inner_seen " of " inner_plan " results")
 		if (!ok) {
-			reason("ktap", line)
-			if (!inner_failed[program])
+			if (inner_failed[program] || !failed_as_due[program])
+				reason("ktap", line)
+			if (!inner_failed[program] && !failed_as_due[program])
 				failed++
 		} else if (is_skip && !inner_seen) {
 			skipped(program " " why)
@@ -104,7 +113,10 @@ grade_ktap() {
 		sub(/^(not )?ok [0-9]+ ?(- )?/, "", name)
 		if (name == "" || name ~ /^# /)
 			name = test " " name
-		if (!ok) {
+		if (!ok && has_to_fail(program " " name ": " said)) {
+			passed++
+			failed_as_due[program]++
+		} else if (!ok) {
 			failed++
 			inner_failed[program]++
 			reason("ktap", program ": not ok " name)
@@ -121,6 +133,8 @@ grade_ktap() {
 		while ((getline line < expect) > 0)
 			if (sub(/^skip /, "", line))
 				skip_ok[++allowed] = line
+			else if (sub(/^fail /, "", line))
+				must_fail[++musts] = line
 	}
 	{ sub(/\r$/, "") }
 	/^TAP version / { version++ }
@@ -139,7 +153,11 @@ grade_ktap() {
 			sub(/.*# SKIP */, "", why)
 		}
 	}
-	/^# # +RUN / { test = $4 }
+	/^# # +RUN / {
+		test = $4
+		said = ""
+	}
+	/^# # [^ ]/ { said = said " " substr($0, 5) }
 	/^# ok [0-9]+/ { inner_result(1, substr($0, 3)) }
 	/^# not ok [0-9]+/ { inner_result(0, substr($0, 3)) }
 	/^ok [0-9]+/ { program_ends(1, $0) }
@@ -153,6 +171,9 @@ grade_ktap() {
 			reason("ktap", outer_seen + 0 " of " outer_plan " programs have a result")
 		if (!passed)
 			reason("ktap", "no test passed")
+		for (i = 1; i <= musts; i++)
+			if (!seen_failing[i])
+				reason("fail", "this did not fail, as it has to: " must_fail[i])
 		printf "tests: %d passed, %d failed, %d skipped\n", passed, failed, skips
 		for (i = 1; i <= nr; i++)
 			print reasons[i]
