@@ -1,10 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# checkpatch --strict, shellcheck, and the module with W=1 and sparse.
+# checkpatch --strict, shellcheck, the module with W=1 and sparse, and whether
+# the series in patches/ are in order. STEPS=/path/to/linux compiles that tree
+# after each patch of the series that fits it.
 
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=qemu/kernel.sh
+source "$QEMU_DIR/kernel.sh"
+# shellcheck source=qemu/tree.sh
+source "$QEMU_DIR/tree.sh"
+# shellcheck source=qemu/lint-series.sh
+source "$QEMU_DIR/lint-series.sh"
 
 OUT=$TOP/out/lint
 FAILED=0
@@ -56,7 +64,7 @@ c_style() {
 
 shell_style() {
 	local files
-	mapfile -t files < <(sources qemu selftests .ci | (cd "$TOP" &&
+	mapfile -t files < <(sources qemu selftests patches .ci | (cd "$TOP" &&
 		xargs grep -lE -m 1 '^#!.*(bash|sh)$|^# shellcheck shell'))
 	(cd "$TOP" && shellcheck -x "${files[@]}")
 }
@@ -82,4 +90,7 @@ check checkpatch c_style
 check shellcheck shell_style
 check W=1 module_build W=1
 check sparse module_build C=2 CF=-D__CHECK_ENDIAN__
+check "make patch" "$QEMU_DIR/patch-test.sh"
+lint_series
+[[ -z ${STEPS:-} ]] || lint_steps "$STEPS"
 ((FAILED == 0)) || die "lint found something; see above"

@@ -7,6 +7,7 @@
 #	TREE=/path	the kernel tree
 #	DEST=/path	where the patched copy goes (out/patch/NAME)
 #	INPLACE=1	no copy: patch the tree itself
+#	PATCHES=/path	other series than ours
 #
 # Of a git repository the copy is a worktree, and each patch a commit.
 

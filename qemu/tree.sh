@@ -7,7 +7,8 @@
 # What is set here is used there.
 # shellcheck disable=SC2034
 
-PATCHES=$TOP/patches
+# Somebody else may have series of their own.
+PATCHES=${PATCHES:-$TOP/patches}
 
 # Git as a reader: a tree may belong to another user, and is not locked.
 tree_git() { GIT_OPTIONAL_LOCKS=0 git -c safe.directory="$T_DIR" -c core.hooksPath=/dev/null -C "$T_DIR" "$@"; }

@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Does patch.sh do what it says, and nothing else? On trees of a few files and
+# with series of two patches. Says what is wrong, one line each.
+
+# shellcheck source=qemu/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+SCRATCH=$(mktemp -d)
+trap 'rm -rf "$SCRATCH"' EXIT
+cd "$SCRATCH"
+FAILED=0
+export PATCHES=$SCRATCH/patches
+export GIT_AUTHOR_NAME=test GIT_AUTHOR_EMAIL=test@localhost GIT_CONFIG_GLOBAL=/dev/null
+export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost GIT_CONFIG_NOSYSTEM=1
+unset TREE DEST INPLACE
+
+# make_tree NAME LINE WAIT: as little of a kernel as can be told for one.
+make_tree() {
+	mkdir -p "$1/kernel" "$1/init"
+	printf 'VERSION = %s\nPATCHLEVEL = %s\nSUBLEVEL = 7\nEXTRAVERSION = -test\n' "${2%.*}" "${2#*.}" >"$1/Makefile"
+	echo 'source "init/Kconfig"' >"$1/Kconfig"
+	printf 'config NAMESPACES\n\tbool "Namespaces"\n\tdefault y\n' >"$1/init/Kconfig"
+	printf '%s\n' '/* one */' '/* two */' '/* three */' \
+		'void switch_task_namespaces(struct task_struct *p, struct nsproxy *new)' '{' \
+		$'\tmight_sleep();' $'\tp->nsproxy = new;' "$3" $'\tfree_nsproxy(ns);' '}' >"$1/kernel/nsproxy.c"
+}
+
+make_git() {
+	git -C "$1" init -q
+	git -C "$1" add .
+	git -C "$1" commit -q -m base
+}
+
+# make_series LINE WAIT: a header and an option, then the call.
+make_series() {
+	local dir=$PATCHES/linux-$1.y
+	make_tree base "$1" "$2"
+	make_git base
+	mkdir -p base/include/linux "$dir"
+	echo '/* header */' >base/include/linux/nsproxy_defer.h
+	printf '\nconfig NSPROXY_DEFER\n\tbool "Defer"\n' >>base/init/Kconfig
+	git -C base add .
+	git -C base commit -q -m 'Add an option'
+	sed -i 's/^\tfree_nsproxy/\tdefer_nsproxy/' base/kernel/nsproxy.c
+	git -C base commit -q -a -m 'Defer'
+	git -C base format-patch -q -2 -o "$dir"
+	(cd "$dir" && printf '# why\n%s # because\n' ./*.patch | sed 's#^\./##') >"$dir/series"
+	rm -rf base
+}
+
+sum_of() { find "$1" -path "$1/.git" -prune -o -type f -print0 | sort -z | xargs -0 cksum; }
+
+# expect CODE REGEX TREE [VARIABLE=VALUE...]: the tree is as it was before.
+expect() {
+	local code=$1 regex=$2 tree=$3 before after output rc=0
+	shift 3
+	before=$([[ ! -d $tree ]] || sum_of "$tree")
+	output=$(env "$@" TREE="$tree" "$QEMU_DIR/patch.sh" 2>&1) || rc=$?
+	after=$([[ ! -d $tree ]] || sum_of "$tree")
+	[[ $rc == "$code" ]] || wrong "$tree $*: it ends with $rc and not with $code" "$output"
+	grep -qE -- "$regex" <<<"$output" || wrong "$tree $*: it does not say: $regex" "$output"
+	[[ $before == "$after" ]] || wrong "$tree $*: it changed the tree" "$output"
+}
+
+# patched FOLDER: is the whole series in it?
+patched() {
+	[[ -e $1/include/linux/nsproxy_defer.h ]] || wrong "$1 has not the header of the series"
+	grep -qs '^config NSPROXY_DEFER$' "$1/init/Kconfig" || wrong "$1 has not the option of the series"
+	grep -qs defer_nsproxy "$1/kernel/nsproxy.c" || wrong "$1 has not the call of the series"
+}
+
+wrong() {
+	FAILED=1
+	printf '%s\n' "$@"
+}
+
+L=$'\tsynchronize_rcu();'
+M=$'\ttask_lock(p);'
+make_series 3.16 "$L"
+make_series 6.1 "$M"
+
+make_tree plain 3.16 "$L"
+expect 0 'is Linux 3\.16\.7-test, not a git' plain DEST=plain.out
+patched plain.out
+expect 1 'plain.out is there already' plain DEST=plain.out
+expect 0 'Nothing to do' plain.out DEST=again
+expect 1 'is inside of the tree' plain DEST=plain/out
+expect 1 'has a space' plain DEST='a b'
+expect 1 'it is 1 or not there' plain INPLACE=yes
+
+make_tree git 6.1 "$M"
+make_git git
+expect 0 'a git worktree with 2 commits' git DEST=git.out
+patched git.out
+[[ $(git -C git.out log --format=%s) == $'Defer\nAdd an option\nbase' ]] || wrong "git.out has not the commits of the series"
+echo '/* mine */' >>git/kernel/nsproxy.c
+expect 1 'not committed \(kernel/nsproxy.c' git DEST=dirty.out
+expect 1 'not committed' git INPLACE=1
+
+expect 1 'which tree' ''
+expect 1 'is not there' nowhere
+expect 1 'is not a folder' plain/Makefile
+expect 1 'is no kernel source tree' plain/kernel
+make_tree 'a b' 3.16 "$L"
+expect 1 'has a space' 'a b'
+
+make_tree other-line 3.12 "$L"
+expect 0 'linux-3.16.y/series applies without fuzz' other-line DEST=other.out
+make_tree backport 3.16 "$M"
+expect 0 'the fix of Linux 3\.17' backport DEST=backport.out
+patched backport.out
+make_tree neither 3.16 ''
+expect 1 'neither waits for RCU nor takes' neither
+
+make_tree hunk 3.16 "$L"
+sed -i 's/^\tfree_nsproxy/\tput_nsproxy/' hunk/kernel/nsproxy.c
+expect 1 '0002-Defer.patch: kernel/nsproxy.c: hunk 1 \(line [0-9]+\) does not apply' hunk DEST=hunk.out
+expect 1 'does not apply' hunk INPLACE=1
+[[ ! -e hunk.out ]] || wrong "a copy is left of a series that did not apply"
+make_tree lacks 3.16 "$L"
+rm lacks/init/Kconfig
+expect 1 '0001-Add-an-option.patch: init/Kconfig, which it changes, is not in this tree' lacks
+make_tree fuzzy 3.16 "$L"
+sed -i 's/might_sleep/may_sleep/' fuzzy/kernel/nsproxy.c
+expect 0 'only with fuzz: read what comes of 0002-Defer.patch' fuzzy DEST=fuzzy.out
+patched fuzzy.out
+expect 1 'takes a series that applies without fuzz' fuzzy INPLACE=1
+make_tree part 3.16 "$L"
+mkdir -p part/include/linux
+touch part/include/linux/nsproxy_defer.h
+expect 1 'has a part of a series' part
+
+TREE=plain INPLACE=1 "$QEMU_DIR/patch.sh" >/dev/null || wrong "it does not patch in place"
+patched plain
+exit "$FAILED"
