@@ -6,7 +6,7 @@
 #
 #	SCENARIOS="UP DEBUG"	these only
 #	KERNEL=6.12		another kernel line: 5.10, 6.1, 6.12 or 7.2
-#	TREE=/path		another kernel tree, for the built scenarios
+#	TREE=/path		a kernel tree: as it is, with the module, and patched
 #	ACCEL=kvm		another accelerator
 #	CC=clang		another compiler
 
@@ -16,6 +16,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=qemu/kernel.sh
 source "$QEMU_DIR/kernel.sh"
+# shellcheck source=qemu/tree.sh
+source "$QEMU_DIR/tree.sh"
 
 OUT=$TOP/out/check
 RESULTS=results.ktap
@@ -25,12 +27,11 @@ DEFAULT=(STOCK-RT STOCK SMP SMP1 UP)
 KERNEL=${KERNEL:-6.1}
 TREE=${TREE:-}
 
-# A scenario is asked for as NAME, or as NAME@LINE for another kernel line.
+# A scenario is asked for as NAME, or as NAME@LINE for another kernel line. For
+# a tree LINE is what is done with it: unpatched, module or patched.
 run_name() {
 	local scenario=${1%@*} line=${1#*@}
-	if [[ -n $TREE ]]; then
-		echo "$scenario-tree"
-	elif [[ $line == 6.1 ]]; then
+	if [[ $line == 6.1 ]]; then
 		echo "$scenario"
 	else
 		echo "$scenario-$line"
@@ -44,7 +45,7 @@ check_request() {
 		scenario=${run%@*} line=${run#*@}
 		[[ $scenario =~ ^[A-Z0-9-]+$ && -r $SCENARIO_DIR/$scenario/boot ]] ||
 			die "no scenario \"$scenario\"; there are: ${known//\//}"
-		suite_of "$line" >/dev/null
+		[[ -n $TREE ]] || suite_of "$line" >/dev/null
 		if [[ $(setting "$scenario" kernel) == stock* ]]; then
 			[[ -z $TREE ]] ||
 				die "$scenario boots Debian's own kernel and TREE=$TREE is a tree to build: pick a built scenario, like SCENARIOS=SMP"
@@ -52,8 +53,6 @@ check_request() {
 				die "$scenario cannot be had for 7.2: the tools in Debian's 7.2 headers want a newer C library; pick a built scenario, like SCENARIOS=SMP"
 		fi
 	done
-	[[ -z $TREE || -r $TREE/Kconfig && -d $TREE/kernel ]] ||
-		die "TREE=$TREE is no kernel source tree"
 }
 
 progress() {
@@ -79,31 +78,38 @@ prepare_kernel() {
 
 # Debian's module signing and BTF are of no use to a module built here.
 build_scenario_module() {
-	build_module "$K_DIR" "$OUT/build/$K_ID" W=1 &&
+	build_module "$K_DIR" "$OUT/build/$K_ID" W=1 "${MAKE_ARGS[@]}" CC="$K_CC" &&
 		[[ -e $OUT/build/$K_ID/nsproxy_defer.ko ]]
 }
 
 stage_check() {
-	local root=$1 archive=$2
+	local root=$1 archive=$2 module=$3
 	stage_guest "$root"
 	stage_modules "$root"
 	cp -r "$OUT/build/kselftest" "$root/kselftest"
-	cp "$OUT/build/$K_ID/nsproxy_defer.ko" "$root/"
+	[[ -z $module ]] || cp "$module" "$root/"
 	pack_guest "$root" "$archive"
 	rm -rf "$root"
 }
 
 # prepare_run NAME@LINE: all that the boot needs, in OUT/NAME.
 prepare_run() {
-	local scenario=${1%@*} line=${1#*@} dir
+	local scenario=${1%@*} line=${1#*@} dir module=''
 	dir=$OUT/$(run_name "$1")
 	prepare_kernel "$scenario" "$line"
-	step "building the module for $K_REL" "$dir/module.log" build_scenario_module
+	if [[ $line != *patched ]]; then
+		step "building the module for $K_REL" "$dir/module.log" build_scenario_module
+		module=$OUT/build/$K_ID/nsproxy_defer.ko
+	fi
 	step "making the guest's root file system" "$dir/guest.log" \
-		stage_check "$dir/root" "$dir/initrd.cpio"
+		stage_check "$dir/root" "$dir/initrd.cpio" "$module"
 	ln -s "$K_IMAGE" "$dir/image"
 	cp "$K_CONFIG" "$dir/config"
-	cp "$SCENARIO_DIR/$scenario/expect" "$dir/expect"
+	if [[ -n $TREE ]]; then
+		tree_expect "$scenario" "$line" >"$dir/expect"
+	else
+		cp "$SCENARIO_DIR/$scenario/expect" "$dir/expect"
+	fi
 }
 
 # A run that got nowhere is red too, with the reason that it gave.
@@ -116,8 +122,9 @@ give_up() {
 
 # run NAME@LINE: boot what prepare_run left, and grade it.
 run() {
-	local scenario=${1%@*} name dir cpus
+	local scenario=${1%@*} name dir cpus job=check
 	name=$(run_name "$1")
+	[[ $1 != *@unpatched ]] || job="wait"
 	dir=$OUT/$name
 	cpus=$(setting "$scenario" cpus)
 	{
@@ -125,7 +132,7 @@ run() {
 		# shellcheck disable=SC2046 # the arguments are words
 		boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" \
 			"$(setting "$scenario" memory)" "$(setting "$scenario" limit)" progress \
-			nsd.job=check $(setting "$scenario" args)
+			nsd.job=$job $(setting "$scenario" args)
 		"$QEMU_DIR/verdict.sh" "$dir" || true
 	} 2>&1 | sed -u "s/^ */  [$name] /"
 	rm -f "$dir/initrd.cpio" "$dir/image"
@@ -178,15 +185,22 @@ main() {
 	*) die "check.sh takes --all or --controls, not \"$1\"" ;;
 	esac
 	if [[ ${1:-} != --controls ]]; then
-		# Debian's own kernels do not come from TREE, nor those of 7.2
-		# for this machine.
-		[[ -z $TREE && $KERNEL != 7.2 ]] || DEFAULT=(SMP SMP1 UP)
+		# Debian's own kernels of 7.2 are not for this machine.
+		[[ $KERNEL != 7.2 ]] || DEFAULT=(SMP SMP1 UP)
+		if [[ -n $TREE ]]; then
+			choose_tree
+			DEFAULT=(SMP UP)
+			KERNEL=$(tree_kinds)
+		fi
 		for run in ${SCENARIOS:-${DEFAULT[*]}}; do
-			runs+=("$run@$KERNEL")
+			for line in $KERNEL; do
+				runs+=("$run@$line")
+			done
 		done
-		# What was picked by name is wanted alone, without the controls.
-		[[ -z ${SCENARIOS:-} ]] || which=
-		if [[ ${1:-} == --all && -z ${SCENARIOS:-} ]]; then
+		# What was picked by name is wanted alone, without the controls,
+		# and a tree's control is what it does unpatched.
+		[[ -z ${SCENARIOS:-}$TREE ]] || which=
+		if [[ ${1:-} == --all && -z ${SCENARIOS:-}$TREE ]]; then
 			runs=(DEBUG@6.1 "${runs[@]}" KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
 			for line in 5.10 6.12; do
 				runs+=("STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")

@@ -9,7 +9,7 @@
  *
  * What to do comes from the kernel command line:
  *
- *	nsd.job=check|demo|control	which programs to run
+ *	nsd.job=check|wait|demo|control	which programs to run
  *	nsd.limit=SECONDS		at which uptime it all must be over
  *	nsd.arg=WORD			handed to the job, where it takes one
  *
@@ -405,6 +405,22 @@ static void job_check(void)
 	check_kmemleak();
 }
 
+/* Where nothing is deferred, the tests that count waits are to fail. */
+static void job_wait(void)
+{
+	char *const argv[] = {
+		"/kselftest/run_kselftest.sh", "-t", "nsproxy:release", NULL
+	};
+
+	if (exists(KNOBS))
+		fail("%s is there, and nothing was to be deferred", KNOBS);
+	setenv("NSPROXY_TEST_WAIT", "1", 1);
+	run_or_fail(argv);
+	kill_leftovers();
+	report_taint();
+	check_kmemleak();
+}
+
 static void measure(char *mode, char *runs, char *ops)
 {
 	char *const argv[] = {
@@ -433,6 +449,12 @@ static void measure_all(char *mode, char *runs)
 
 static void job_demo(void)
 {
+	if (exists(KNOBS)) {
+		measure_all("patched", "500");
+		kill_leftovers();
+		report_taint();
+		return;
+	}
 	measure_all("stock", "100");
 	insert_ours();
 	measure_all("loaded", "500");
@@ -471,6 +493,8 @@ static int init_main(void)
 
 	if (!strcmp(job, "check"))
 		job_check();
+	else if (!strcmp(job, "wait"))
+		job_wait();
 	else if (!strcmp(job, "demo"))
 		job_demo();
 	else if (!strcmp(job, "control"))

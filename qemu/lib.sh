@@ -200,7 +200,7 @@ unpack_stock() {
 
 # stock_kernel LINE FLAVOUR: a Debian kernel and its headers, unpacked in the
 # cache. Sets K_ID, K_REL, K_ROOT, K_IMAGE, K_CONFIG, K_DIR (to build modules
-# against) and K_MODULES.
+# against, with the compiler K_CC and what MAKE_ARGS says) and K_MODULES.
 stock_kernel() {
 	local line=$1 flavour=$2 dir image package headers=() debs=() todo
 	K_ID=stock-$line-$flavour
@@ -236,6 +236,8 @@ stock_kernel() {
 	K_IMAGE=$dir/boot/vmlinuz-$K_REL
 	K_CONFIG=$dir/boot/config-$K_REL
 	K_DIR=$dir/usr/src/linux-headers-$K_REL
+	K_CC=${CC:-gcc}
+	MAKE_ARGS=()
 	K_MODULES=(fuse overlay loop ext4)
 	[[ -r $K_IMAGE && -r $K_DIR/Makefile ]] ||
 		die "the kernel unpacked in $dir is not complete; remove that folder and try again"
@@ -367,6 +369,7 @@ boot() {
 	shift 7
 	accel=$(accelerator)
 	[[ $accel != kvm* ]] || cpu=host
+	cpu=${GUEST_CPU:-$cpu}
 	mkdir -p "$dir"
 	args="${BOOT_ARGS[*]} nsd.limit=$((limit * 8 / 10)) $*"
 	printf '%s\n' "$args" >"$dir/cmdline"

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The kernel tree that TREE= names: what it is, and which series of patches/
-# fits it. Nothing in here writes to it. Sourced after lib.sh.
+# The kernel tree that TREE= names: what it is, which series of patches/ fits
+# it, and what its kernels are built from. Nothing in here writes to it.
+# Sourced after lib.sh.
 
 # What is set here is used there.
 # shellcheck disable=SC2034
@@ -173,4 +174,121 @@ find_series() {
 			((fuzz)) || T_WRONG+="${T_WRONG:+; }$(basename "${series%/series}")/$WRONG"
 		done
 	done
+}
+
+# What the runs of a tree are: the tree as it is, the same with the module, and
+# patched.
+tree_kinds() {
+	if [[ -n $T_CARRIES ]]; then
+		echo patched
+	elif [[ -n $T_SERIES || $T_CLASS == L || -e $PATCHES/linux-$T_LINE.y ]]; then
+		echo unpatched module patched
+	else
+		echo unpatched module
+	fi
+}
+
+# choose_tree: all of the above for TREE, said in a few lines. What the guests
+# of an old kernel need besides goes with it.
+choose_tree() {
+	look_at_tree "$TREE"
+	describe_tree
+	T_SERIES=''
+	[[ -n $T_CARRIES ]] || find_series
+	if [[ -n $T_SERIES ]]; then
+		note "${T_SERIES#"$TOP"/} applies$( ((T_FUZZ)) && echo ", but only with fuzz" || echo " without fuzz")."
+	elif [[ -z $T_CARRIES ]]; then
+		note "No series of patches/ applies${T_WRONG:+: $T_WRONG}."
+	fi
+	# Linux 3.x does not boot on all that QEMU has.
+	[[ $(class_of_line "$T_LINE") != L ]] || GUEST_CPU=${GUEST_CPU:-qemu64}
+	BOOT_ARGS+=(slub_nomerge)
+}
+
+# tree_id KIND: where the cache keeps what belongs to it.
+tree_id() {
+	local kind=$1
+	[[ $kind != module ]] || kind=unpatched
+	echo "tree-$(cksum <<<"$T_DIR" | cut -d' ' -f1)-$kind"
+}
+
+# Old trees have a header for each compiler that they know. For one that knows
+# nothing as new as this machine's, Debian 11 has a gcc 9, which it does know,
+# with the fix-ups.
+old_compiler() {
+	local major dir=$CACHE/gcc-9 package
+	[[ -z ${CC:-} ]] || return 1
+	grep -qs gcc_header "$SOURCE/include/linux/compiler-gcc.h" || return 1
+	major=$(gcc -dumpversion)
+	[[ ! -e $SOURCE/include/linux/compiler-gcc${major%%.*}.h ]] || return 1
+	if [[ ! -x $dir/usr/bin/gcc-9 ]]; then
+		apt_for bullseye
+		step "fetching gcc 9" "$CACHE/log/fetch-gcc-9.log" fetch_debs gcc-9 cpp-9 libgcc-9-dev
+		for package in gcc-9 cpp-9 libgcc-9-dev; do
+			dpkg-deb -x "$(newest_deb "$package")" "$dir"
+		done
+	fi
+	K_CC=$dir/usr/bin/gcc-9
+}
+
+# copy_tree_source KIND: without what git has, nor what a build left behind.
+copy_tree_source() {
+	local patch
+	mkdir -p "$SOURCE"
+	rsync -a --delete --chmod=u+w --exclude=/.git "$T_DIR/" "$SOURCE/"
+	if [[ -e $SOURCE/.config || -e $SOURCE/include/config ]]; then
+		make -C "$SOURCE" HOSTCFLAGS='-O2 -fcommon' mrproper
+	fi
+	while read -r patch; do
+		patch -d "$SOURCE" -p1 -F 0 --forward --batch --dry-run -i "$patch" >/dev/null || continue
+		echo "fix-up ${patch##*/}"
+		apply_patch "$SOURCE" "$patch" 0 /dev/stdout
+	done < <(series_patches "$PATCHES/build-fixes/series")
+	[[ $1 == patched && -z $T_CARRIES ]] || return 0
+	while read -r patch; do
+		apply_patch "$SOURCE" "$patch" "$T_FUZZ" /dev/stdout
+	done < <(series_patches "$T_SERIES")
+}
+
+# tree_source KIND: a copy to build from, made anew when the tree or a patch is
+# another than last time. Sets SOURCE, K_CC and MAKE_ARGS.
+tree_source() {
+	local kind=$1 stamp arg
+	[[ $kind != patched || -n $T_CARRIES || -n $T_SERIES ]] ||
+		die "no series applies to $T_DIR: ${T_WRONG:-there is none for a class $T_CLASS kernel}"
+	SOURCE=$CACHE/src/$(tree_id "$kind")
+	stamp=$( {
+		find "$T_DIR" -path "$T_DIR/.git" -prune -o -type f -printf '%P %T@ %s\n' | sort
+		cat "$PATCHES"/build-fixes/* ${T_SERIES:+"${T_SERIES%/series}"/*}
+	} | cksum)
+	if [[ $(cat "$SOURCE.stamp" 2>/dev/null) != "$stamp" ]]; then
+		need_space 4000
+		rm -f "$SOURCE.stamp"
+		step "copying $T_DIR, $kind" "$CACHE/log/copy-$(tree_id "$kind").log" copy_tree_source "$kind"
+		printf '%s\n' "$stamp" >"$SOURCE.stamp"
+	fi
+	old_compiler || true
+	# shellcheck source=/dev/null
+	mapfile -t MAKE_ARGS < <(source "$PATCHES/build-fixes/flags.sh" "$SOURCE" "$K_CC")
+	for arg in "${!MAKE_ARGS[@]}"; do
+		[[ ${MAKE_ARGS[arg]} == CC=* ]] || continue
+		K_CC=${MAKE_ARGS[arg]#CC=}
+		unset "MAKE_ARGS[arg]"
+	done
+}
+
+# tree_expect SCENARIO KIND: what verdict.sh is to expect of the run. Where
+# nothing is deferred the tests must find the wait.
+tree_expect() {
+	local scenario=$1 kind=$2 taint
+	taint=$(sed -n 's/^taint //p' "$SCENARIO_DIR/$scenario/expect")
+	[[ $kind == module ]] || taint=$((taint - 4096))
+	echo "taint $taint"
+	sed '/^taint /d' "$SCENARIO_DIR/$scenario/expect"
+	awk -v line="$T_LINE" -v kind="$kind" -v class="$T_CLASS" '
+		function number(version,   v) { split(version, v, "."); return 1000 * v[1] + v[2] }
+		function rest(words) { while (words--) sub(/^[^ ]+ /, ""); print }
+		$1 == "before" && number(line) < number($2) { rest(2) }
+		$1 == "patched" && kind == $1 { rest(1) }
+		$1 == "unpatched" && kind == $1 && class == $2 { rest(2) }' "$SCENARIO_DIR/tree-expect"
 }
