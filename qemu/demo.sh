@@ -2,14 +2,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Measure stock Debian kernels without and with the module, each pair in one
-# boot of a guest. The kernel of this machine is not touched.
+# boot of a guest. The kernel of this machine is not touched. TREE=/path
+# measures kernels built from that tree instead, and the same tree patched.
 
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=qemu/kernel.sh
+source "$QEMU_DIR/kernel.sh"
+# shellcheck source=qemu/tree.sh
+source "$QEMU_DIR/tree.sh"
 
 OUT=$TOP/out/demo
 LIMIT=150
-LABELS=(6.1-cloud 6.1-rt)
+TREE=${TREE:-}
+# What is booted: LABEL CPUS KIND. LABEL is the kernel's name in the table, and
+# KIND what was done to a tree.
+GUESTS=("6.1-cloud 2" "6.1-rt 2" "6.1-cloud 1" "6.1-rt 1")
 HEADER='kernel\tcpus\tmode\top\tn\tp50_us\tp99_us\tmax_us\tcaller_gps_per_op\n'
 
 progress() {
@@ -20,11 +28,17 @@ progress() {
 	esac
 }
 
-# measure LABEL CPUS: one guest; leaves its rows of the table in a file.
+# measure LABEL CPUS [KIND]: one guest; leaves its rows of the table in a file.
 measure() {
-	local label=$1 cpus=$2 dir=$OUT/$1-$2cpu problems
-	note "measuring stock, then with the module"
-	boot "$dir" "$OUT/$label.image" "$OUT/$label.cpio" "$cpus" 1024 "$LIMIT" progress nsd.job=demo
+	local label=$1 cpus=$2 kind=${3:-} dir=$OUT/$1-$2cpu${3:+-$3} problems mode=()
+	if [[ $kind == patched ]]; then
+		note "measuring it patched"
+		mode=(nsproxy_defer.mode=all)
+	else
+		note "measuring stock, then with the module"
+	fi
+	boot "$dir" "$OUT/$label${kind:+-$kind}.image" "$OUT/$label${kind:+-$kind}.cpio" "$cpus" \
+		1024 "$LIMIT" progress nsd.job=demo "${mode[@]}"
 	[[ $(<"$dir/status") != timeout ]] ||
 		die "the guest did not finish within $LIMIT s; its console is $dir/console.log"
 	[[ $(<"$dir/status") == "exited 0" ]] ||
@@ -35,12 +49,13 @@ measure() {
 	grep -q '^# init: end$' "$dir/results" ||
 		die "the guest stopped early; its console is $dir/console.log, its output $dir/results"
 	awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
-		'NF == 7 && ($1 == "stock" || $1 == "loaded") { print kernel, cpus, $0 }' \
+		'NF == 7 && ($1 == "stock" || $1 == "loaded" || $1 == "patched") { print kernel, cpus, $0 }' \
 		"$dir/results" >"$dir/rows"
 }
 
+# table MODE: it against stock.
 table() {
-	awk -F'\t' '
+	awk -F'\t' -v mode="$1" '
 	function us(v) { return sprintf(v < 100 ? "%.1f" : "%.0f", v) }
 	NR == 1 { next }
 	{
@@ -50,18 +65,18 @@ table() {
 	}
 	END {
 		line = "%-10s %4s  %-14s %9s %9s  %9s %9s  %8s  %s\n"
-		printf line, "", "", "", "stock", "stock", "loaded", "loaded", "p50", "caller GPs/op"
-		printf line, "kernel", "CPUs", "operation", "p50 us", "p99 us", "p50 us", "p99 us", "ratio", "stock -> loaded"
+		printf line, "", "", "", "stock", "stock", mode, mode, "p50", "caller GPs/op"
+		printf line, "kernel", "CPUs", "operation", "p50 us", "p99 us", "p50 us", "p99 us", "ratio", "stock -> " mode
 		for (i = 1; i <= keys; i++) {
 			key = order[i]
 			split(key, k, FS)
-			ratio = p50[key, "loaded"] > 0 ? p50[key, "stock"] / p50[key, "loaded"] : 0
+			ratio = p50[key, mode] > 0 ? p50[key, "stock"] / p50[key, mode] : 0
 			if (i > 1 && k[1] FS k[2] != was) print ""
 			was = k[1] FS k[2]
 			printf line, k[1], k[2], k[3], us(p50[key, "stock"]), us(p99[key, "stock"]),
-				us(p50[key, "loaded"]), us(p99[key, "loaded"]),
+				us(p50[key, mode]), us(p99[key, mode]),
 				sprintf(ratio < 10 ? "%.2f" : "%.0f", ratio),
-				gps[key, "stock"] " -> " gps[key, "loaded"]
+				gps[key, "stock"] " -> " gps[key, mode]
 		}
 	}' "$OUT/results.tsv"
 }
@@ -86,48 +101,94 @@ meaning() {
 	}' "$OUT/results.tsv"
 }
 
-# prepare LABEL FLAVOUR: the kernel's image, the module and the guest's files.
+# tree_meaning MODE
+tree_meaning() {
+	awk -F'\t' -v mode="$1" -v label="$T_LINE-SMP" '
+	$1 == label { p50[$3, $4] = $6; gps[$3, $4] = $9 }
+	function change(what, op) {
+		return sprintf("%s from %.1f us and %s grace periods in the caller to %.1f us and %s", what,
+			p50["stock", op], gps["stock", op], p50[mode, op], gps[mode, op])
+	}
+	END {
+		printf "%s on %s with two CPUs: %s; %s; %s.\n", mode == "loaded" ? "With the module" : "Patched", label,
+			change("setns() to the own network namespace", "setns_net"),
+			change("unshare(CLONE_NEWNS)", "unshare_mnt"),
+			change("fork, unshare(CLONE_NEWNS), exit and wait", "fork_mnt_exit")
+	}' "$OUT/results.tsv"
+}
+
+# prepare LABEL [KIND]: the kernel's image, the module and the guest's files.
 prepare() {
-	local label=$1 flavour=$2
-	lock_cache fetch
-	stock_kernel 6.1 "$flavour-amd64"
-	unlock_cache
-	note "$label is Debian's $K_REL"
-	step "building the module for $K_REL" "$OUT/build/$label.log" \
-		build_module "$K_DIR" "$OUT/build/$label"
-	step "making the guest's root file system" "$OUT/build/$label-guest.log" \
-		stage_demo "$OUT/build/$label-root" "$OUT/build/$label/nsproxy_defer.ko" "$OUT/$label.cpio"
+	local label=$1 kind=${2:-} id=$1${2:+-$2} module=''
+	if [[ -n $TREE ]]; then
+		built_kernel "${label#*-}" "$kind"
+	else
+		lock_cache fetch
+		stock_kernel "${label%-*}" "${label#*-}-amd64"
+		unlock_cache
+		note "$label is Debian's $K_REL"
+	fi
+	if [[ $kind != patched ]]; then
+		step "building the module for $K_REL" "$OUT/build/$id.log" \
+			build_module "$K_DIR" "$OUT/build/$id" "${MAKE_ARGS[@]}" CC="$K_CC"
+		module=$OUT/build/$id/nsproxy_defer.ko
+	fi
+	step "making the guest's root file system" "$OUT/build/$id-guest.log" \
+		stage_demo "$OUT/build/$id-root" "$module" "$OUT/$id.cpio"
+	ln -s "$K_IMAGE" "$OUT/$id.image"
+}
+
+choose_guests() {
+	local label kind
+	choose_tree
+	[[ -z $T_CARRIES ]] || die "$T_DIR carries a series already, so there is nothing to compare it with; give the tree without it"
+	LIMIT=400
+	GUESTS=()
+	for label in "$T_LINE-SMP 2" "$T_LINE-UP 1"; do
+		for kind in unpatched ${T_SERIES:+patched}; do
+			GUESTS+=("$label $kind")
+		done
+	done
 }
 
 main() {
-	local label cpus
+	local guest label cpus kind prepared=''
 	need_root "make demo"
+	[[ -z $TREE ]] || choose_guests
 	rm -rf "$OUT"
 	mkdir -p "$OUT/build"
 	trap 'stop_guests "$OUT"' EXIT
-	need_packages "${RUN_PACKAGES[@]}"
+	need_packages "${RUN_PACKAGES[@]}" ${TREE:+"${BUILD_PACKAGES[@]}"}
 	printf '%b' "$HEADER" >"$OUT/results.tsv"
-	for label in "${LABELS[@]}"; do
-		prepare "$label" "${label#*-}"
-		ln -s "$K_IMAGE" "$OUT/$label.image"
+	for guest in "${GUESTS[@]}"; do
+		read -r label cpus kind <<<"$guest"
+		[[ " $prepared " != *" $label$kind "* ]] || continue
+		prepare "$label" "$kind"
+		prepared+=" $label$kind"
 	done
-	for cpus in 2 1; do
-		for label in "${LABELS[@]}"; do
-			wait_for_slot
-			measure "$label" "$cpus" 2>&1 | sed -u "s/^ */  [$label, CPUs: $cpus] /" &
-		done
+	for guest in "${GUESTS[@]}"; do
+		read -r label cpus kind <<<"$guest"
+		wait_for_slot
+		# shellcheck disable=SC2086 # there may be no kind
+		measure "$label" "$cpus" $kind 2>&1 |
+			sed -u "s/^ */  [$label${kind:+ $kind}, CPUs: $cpus] /" &
 	done
 	wait
-	for label in "${LABELS[@]}"; do
-		for cpus in 2 1; do
-			cat "$OUT/$label-${cpus}cpu/rows" >>"$OUT/results.tsv" 2>/dev/null ||
-				die "no figures for $label with $cpus CPU; the reason is further up"
-		done
-	done
+	while read -r label cpus kind; do
+		cat "$OUT/$label-${cpus}cpu${kind:+-$kind}/rows" >>"$OUT/results.tsv" 2>/dev/null ||
+			die "no figures for $label${kind:+ $kind} with $cpus CPU; the reason is further up"
+	done < <(printf '%s\n' "${GUESTS[@]}" | sort -s -k 1,1)
 	note ""
-	table
+	table loaded
 	note ""
-	meaning | fold -s -w 100
+	if [[ -z $TREE ]]; then
+		meaning | fold -s -w 100
+	elif [[ -n $T_SERIES ]]; then
+		table patched
+		note ""
+		tree_meaning patched | fold -s -w 100
+	fi
+	[[ -z $TREE ]] || tree_meaning loaded | fold -s -w 100
 	note ""
 	note "All figures: ${OUT#"$TOP"/}/results.tsv. Consoles: ${OUT#"$TOP"/}/*/console.log."
 }
@@ -136,7 +197,7 @@ stage_demo() {
 	local root=$1 module=$2 archive=$3
 	stage_guest "$root"
 	guest_cc "$root/bin/nsmeasure" "$TOP/selftests/nsproxy/nsmeasure.c" "$TOP/selftests/nsproxy/gp.c"
-	cp "$module" "$root/nsproxy_defer.ko"
+	[[ -z $module ]] || cp "$module" "$root/nsproxy_defer.ko"
 	pack_guest "$root" "$archive"
 }
 
