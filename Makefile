@@ -54,10 +54,12 @@ help:
 	@echo 'make clean           remove what make built'
 	@echo 'make demo            measure stock kernels with and without the module, under QEMU'
 	@echo 'make check           run the tests under QEMU; SCENARIOS="UP DEBUG" picks, KERNEL=6.12 another line'
+	@echo 'make check TREE=/path/to/linux'
+	@echo '                     the same on that kernel tree: as it is, with the module, and patched; so does make demo'
 	@echo 'make check-controls  run the negative controls: each must turn the verdict red'
 	@echo 'make check-all       every scenario and every kernel line'
 	@echo 'make patch TREE=/path/to/linux'
 	@echo '                     patch a copy of that kernel tree, DEST=/path; INPLACE=1 patches the tree itself'
-	@echo 'make lint            checkpatch, sparse, W=1, shellcheck'
+	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, the patches; STEPS=/path/to/linux compiles each step'
 
 .PHONY: modules kdir install clean demo check check-all check-controls patch lint help
