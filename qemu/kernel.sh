@@ -56,6 +56,7 @@ built_kernel() {
 		K_ID=$line-$name
 		lock_cache "$K_ID"
 	fi
+	command -v "${K_CC%% *}" >/dev/null || die "no compiler ${K_CC%% *} here; CC= names another"
 	obj=$CACHE/obj/$K_ID
 	mkdir -p "$obj"
 	cat "$SCENARIO_DIR/base" "$TOP/selftests/nsproxy/config" "${own[@]}" \

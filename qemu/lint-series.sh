@@ -8,20 +8,26 @@ files_of_series() {
 	local patch
 	mkdir -p "$2"
 	while read -r patch; do
-		(cd "$2" && GIT_CEILING_DIRECTORIES=${2%/*} git apply --include='*nsproxy_defer*' \
-			--include='tools/testing/selftests/nsproxy/*' "$patch")
+		(cd "$2" && GIT_CEILING_DIRECTORIES=${2%/*} git apply --include='*/nsproxy_*' \
+			--include='tools/testing/selftests/nsproxy/*' "$patch") || return 1
 	done < <(series_patches "$1")
 }
 
 # The module and every series carry the same engine and the same collection.
 series_is_ours() {
-	local scratch file result=0
+	local scratch file ours result=0
 	scratch=$(mktemp -d)
 	files_of_series "$1" "$scratch/tree" || result=1
-	cmp "$TOP/module/nsproxy_defer.c" "$scratch/tree/kernel/nsproxy_defer.c" || result=1
+	for file in kernel/nsproxy_defer.c include/linux/nsproxy_defer.h include/trace/events/nsproxy_defer.h; do
+		[[ -e $scratch/tree/$file ]] || {
+			echo "$file is not in it"
+			result=1
+		}
+	done
 	while read -r file; do
-		cmp "$TOP/$file" "$scratch/tree/${file#module/}" || result=1
-	done < <(sources module/include)
+		ours=$TOP/module/${file#kernel/}
+		[[ ! -e $ours ]] || cmp "$ours" "$scratch/tree/$file" || result=1
+	done < <(cd "$scratch/tree" && find kernel include -type f)
 	while read -r file; do
 		cmp "$TOP/$file" "$scratch/tree/tools/testing/$file" || result=1
 	done < <(sources selftests/nsproxy)

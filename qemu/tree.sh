@@ -10,6 +10,7 @@
 
 # Somebody else may have series of their own.
 PATCHES=${PATCHES:-$TOP/patches}
+FIXES=$TOP/patches/build-fixes
 
 # Git as a reader: a tree may belong to another user, and is not locked.
 tree_git() { GIT_OPTIONAL_LOCKS=0 git -c safe.directory="$T_DIR" -c core.hooksPath=/dev/null -C "$T_DIR" "$@"; }
@@ -243,7 +244,7 @@ copy_tree_source() {
 		patch -d "$SOURCE" -p1 -F 0 --forward --batch --dry-run -i "$patch" >/dev/null || continue
 		echo "fix-up ${patch##*/}"
 		apply_patch "$SOURCE" "$patch" 0 /dev/stdout
-	done < <(series_patches "$PATCHES/build-fixes/series")
+	done < <(series_patches "$FIXES/series")
 	[[ $1 == patched && -z $T_CARRIES ]] || return 0
 	while read -r patch; do
 		apply_patch "$SOURCE" "$patch" "$T_FUZZ" /dev/stdout
@@ -259,7 +260,7 @@ tree_source() {
 	SOURCE=$CACHE/src/$(tree_id "$kind")
 	stamp=$( {
 		find "$T_DIR" -path "$T_DIR/.git" -prune -o -type f -printf '%P %T@ %s\n' | sort
-		cat "$PATCHES"/build-fixes/* ${T_SERIES:+"${T_SERIES%/series}"/*}
+		cat "$FIXES"/* ${T_SERIES:+"${T_SERIES%/series}"/*}
 	} | cksum)
 	if [[ $(cat "$SOURCE.stamp" 2>/dev/null) != "$stamp" ]]; then
 		need_space 4000
@@ -269,7 +270,7 @@ tree_source() {
 	fi
 	old_compiler || true
 	# shellcheck source=/dev/null
-	mapfile -t MAKE_ARGS < <(source "$PATCHES/build-fixes/flags.sh" "$SOURCE" "$K_CC")
+	mapfile -t MAKE_ARGS < <(source "$FIXES/flags.sh" "$SOURCE" "$K_CC")
 	for arg in "${!MAKE_ARGS[@]}"; do
 		[[ ${MAKE_ARGS[arg]} == CC=* ]] || continue
 		K_CC=${MAKE_ARGS[arg]#CC=}
