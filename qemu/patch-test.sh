@@ -113,6 +113,8 @@ expect 0 'the fix of Linux 3\.17' backport DEST=backport.out
 patched backport.out
 make_tree neither 3.16 ''
 expect 1 'neither waits for RCU nor takes' neither
+sed -i 's/switch_task_namespaces/change_task_namespaces/' neither/kernel/nsproxy.c
+expect 1 'there is no switch_task_namespaces' neither
 
 make_tree hunk 3.16 "$L"
 sed -i 's/^\tfree_nsproxy/\tput_nsproxy/' hunk/kernel/nsproxy.c

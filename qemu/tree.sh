@@ -66,6 +66,8 @@ look_at_tree() {
 		T_CLASS=L
 	elif grep -qE '^[[:space:]]+task_lock\(' <<<"$body"; then
 		T_CLASS=M
+	elif [[ -z $body ]]; then
+		die "there is no switch_task_namespaces() in $T_DIR/kernel/nsproxy.c: no series knows such a kernel"
 	else
 		die "switch_task_namespaces() in $T_DIR/kernel/nsproxy.c neither waits for RCU nor takes task_lock(): no series knows such a kernel"
 	fi
