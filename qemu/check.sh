@@ -21,9 +21,8 @@ source "$QEMU_DIR/tree.sh"
 
 OUT=$TOP/out/check
 RESULTS=results.ktap
-# The longest goes first, since several run at a time. DEBUG takes longer than
-# all of these together, so it is left to --all.
-DEFAULT=(STOCK-RT STOCK SMP SMP1 UP)
+# The longest goes first, since several run at a time.
+DEFAULT=(DEBUG STOCK-RT STOCK SMP SMP1 UP)
 KERNEL=${KERNEL:-6.1}
 TREE=${TREE:-}
 
@@ -185,7 +184,9 @@ main() {
 	*) die "check.sh takes --all or --controls, not \"$1\"" ;;
 	esac
 	if [[ ${1:-} != --controls ]]; then
-		# Debian's own kernels of 7.2 are not for this machine.
+		# Debian's own kernels of 7.2 are not for this machine, and
+		# debug kernels are built of one line.
+		[[ $KERNEL == 6.1 ]] || DEFAULT=(STOCK-RT STOCK SMP SMP1 UP)
 		[[ $KERNEL != 7.2 ]] || DEFAULT=(SMP SMP1 UP)
 		if [[ -n $TREE ]]; then
 			choose_tree
@@ -201,7 +202,7 @@ main() {
 		# and a tree's control is what it does unpatched.
 		[[ -z ${SCENARIOS:-}$TREE ]] || which=
 		if [[ ${1:-} == --all && -z ${SCENARIOS:-}$TREE ]]; then
-			runs=(DEBUG@6.1 "${runs[@]}" KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
+			runs+=(KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
 			for line in 5.10 6.12; do
 				runs+=("STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
 			done
