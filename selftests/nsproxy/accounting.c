@@ -329,6 +329,7 @@ static int many_at_once(void *arg)
 TEST_F_TIMEOUT(burst, few_grace_periods, NSP_TIMEOUT)
 {
 	long n = nsp_env("NSPROXY_TEST_BURST", 1000);
+	long most = nsp_env("NSPROXY_TEST_GPS", 50);
 	long deferred, bound, before, dead, gps, queued;
 
 	/* Room for all, so that nobody waits at the bound. */
@@ -352,14 +353,16 @@ TEST_F_TIMEOUT(burst, few_grace_periods, NSP_TIMEOUT)
 	EXPECT_EQ(bound, nsp_num("stats/inline_bound"));
 	/*
 	 * How long it takes them to die is up to the machine; the count is of
-	 * what it takes from there.
+	 * what it takes from there.  On a kernel so slow that it is not the
+	 * waiting that takes the time, grace periods pass besides, and more of
+	 * them may; released one after the other it would be one for each.
 	 *
 	 * With one CPU online synchronize_rcu() returns at once, and RCU calls
 	 * each such call a grace period: there is nothing to share.
 	 */
 	if (sysconf(_SC_NPROCESSORS_ONLN) > 1) {
 		EXPECT_LT(0, dead - before + gps);
-		EXPECT_GE(50, gps);
+		EXPECT_GE(most, gps);
 	}
 }
 
