@@ -62,6 +62,8 @@
  */
 #define NSPROXY_DEFER_SLOTS		128
 #define NSPROXY_DEFER_MAX_PENDING	1024
+/* How many light ones may be pending for each of max_pending. */
+#define NSPROXY_DEFER_LIGHT_FACTOR	64
 
 /* No mode= was given; nsproxy_defer_start() replaces it. */
 #define MODE_UNSET			(-1)
@@ -77,7 +79,18 @@ enum {
 	STAT_FLUSH_USER,
 	STAT_FLUSH_UMOUNT,
 	STAT_FLUSH_UCOUNT,
+	STAT_FLUSH_LAST,
 	NR_DEFER_STATS,
+};
+
+/*
+ * Objects come in two kinds, since they are bounded apart. A list of each goes
+ * through all the stages beside the other.
+ */
+enum {
+	HEAVY,
+	LIGHT,
+	NR_KINDS,
 };
 
 struct stats {
@@ -99,6 +112,7 @@ struct slot {
 	struct list_head idle;
 	struct work_struct work;
 	struct llist_node *member;
+	int kind;
 };
 
 struct waiter {
@@ -112,10 +126,10 @@ static const struct nsproxy_defer_ops *ops;
 static struct workqueue_struct *wq;
 static struct kobject *kobj;
 
-static LLIST_HEAD(arrivals);
+static struct llist_head arrivals[NR_KINDS];
 static atomic_t mode = ATOMIC_INIT(MODE_UNSET);
 static atomic_t max_pending = ATOMIC_INIT(NSPROXY_DEFER_MAX_PENDING);
-static atomic_t pending = ATOMIC_INIT(0);
+static atomic_t pending[NR_KINDS];
 static atomic_t high_water = ATOMIC_INIT(0);
 /* How many stand on @tracked, for those who look without the lock. */
 static atomic_t nr_tracked = ATOMIC_INIT(0);
@@ -130,11 +144,11 @@ static LIST_HEAD(idle);
 static LIST_HEAD(waiters);
 static struct slot slots[NSPROXY_DEFER_SLOTS];
 static unsigned long next_batch = 1;
-static struct llist_node *gp_members;
+static struct llist_node *gp_members[NR_KINDS];
 static struct tracked gp;
 static bool gp_over;
 static struct rcu_head gp_head;
-static struct llist_node *ready_members;
+static struct llist_node *ready_members[NR_KINDS];
 static struct tracked ready;
 static unsigned long gp_seq_start;
 static unsigned long gp_seq_total;
@@ -222,14 +236,27 @@ static void wake_waiters(void)
 	}
 }
 
+static bool arrivals_empty(void)
+{
+	return llist_empty(&arrivals[HEAVY]) && llist_empty(&arrivals[LIGHT]);
+}
+
+static bool any(struct llist_node * const *members)
+{
+	return members[HEAVY] || members[LIGHT];
+}
+
 static void gp_callback(struct rcu_head *head);
 
 static void give_member(struct slot *slot)
 {
-	slot->member = ready_members;
-	ready_members = ready_members->next;
+	int kind = ready_members[HEAVY] ? HEAVY : LIGHT;
+
+	slot->kind = kind;
+	slot->member = ready_members[kind];
+	ready_members[kind] = slot->member->next;
 	track(&slot->t, ready.batch, &ready.node);
-	if (!ready_members)
+	if (!any(ready_members))
 		untrack(&ready);
 }
 
@@ -243,33 +270,37 @@ static void start_slot(struct slot *slot)
 static void advance(void)
 {
 	struct slot *slot, *next;
+	int kind;
 
-	if (gp_over && !ready_members) {
-		ready_members = gp_members;
+	if (gp_over && !any(ready_members)) {
+		for (kind = 0; kind < NR_KINDS; kind++) {
+			ready_members[kind] = gp_members[kind];
+			gp_members[kind] = NULL;
+		}
 		track(&ready, gp.batch, &gp.node);
 		untrack(&gp);
-		gp_members = NULL;
 		gp_over = false;
 	}
 
 	list_for_each_entry_safe(slot, next, &idle, idle) {
-		if (!ready_members)
+		if (!any(ready_members))
 			break;
 		give_member(slot);
 		start_slot(slot);
 	}
 
-	if (!gp_members && !llist_empty(&arrivals)) {
+	if (!any(gp_members) && !arrivals_empty()) {
 		/*
 		 * llist_del_all() pairs with the llist_add() of each arrival:
 		 * all that the tasks did to take their objects out of sight
 		 * comes before call_rcu(), so that the grace period covers
 		 * every reader that may still see one of them.
 		 */
-		gp_members = llist_del_all(&arrivals);
+		for (kind = 0; kind < NR_KINDS; kind++)
+			gp_members[kind] = llist_del_all(&arrivals[kind]);
 		track(&gp, next_batch++, &tracked);
 		count(STAT_BATCHES);
-		trace_nsproxy_defer_batch(gp.batch, atomic_read(&pending));
+		trace_nsproxy_defer_batch(gp.batch, atomic_read(&pending[HEAVY]));
 		ops->call_rcu(&gp_head, gp_callback);
 	}
 }
@@ -307,11 +338,11 @@ static bool next_member(struct slot *slot)
 	spin_lock_bh(&lock);
 	if (slot->member) {
 		count(STAT_RELEASED);
-		atomic_dec(&pending);
+		atomic_dec(&pending[slot->kind]);
 		slot->member = NULL;
 	}
 	untrack(&slot->t);
-	busy = ready_members;
+	busy = any(ready_members);
 	if (busy)
 		give_member(slot);
 	else
@@ -350,6 +381,16 @@ bool nsproxy_defer_enabled(void)
 }
 
 /**
+ * nsproxy_defer_all - is the mode all?
+ *
+ * Context: any.
+ */
+bool nsproxy_defer_all(void)
+{
+	return atomic_read(&mode) == NSPROXY_DEFER_ALL;
+}
+
+/**
  * nsproxy_defer_busy - may anything be pending?
  *
  * A hint that needs no lock: what the calling task has queued, or has seen
@@ -359,7 +400,8 @@ bool nsproxy_defer_enabled(void)
  */
 bool nsproxy_defer_busy(void)
 {
-	return atomic_read(&pending) || atomic_read(&nr_tracked);
+	return atomic_read(&pending[HEAVY]) || atomic_read(&pending[LIGHT]) ||
+	       atomic_read(&nr_tracked);
 }
 
 /**
@@ -383,16 +425,23 @@ void nsproxy_defer_count_inline(void)
 	count(nsproxy_defer_enabled() ? STAT_INLINE_SHARED : STAT_INLINE_OFF);
 }
 
-/* Claims a place below max_pending; returns the new number, or 0 if there is none. */
-static int claim(void)
+static long bound(int kind)
 {
-	int old, seen = atomic_read(&pending);
+	long max = atomic_read(&max_pending);
+
+	return kind == LIGHT ? max * NSPROXY_DEFER_LIGHT_FACTOR : max;
+}
+
+/* Claims a place below the bound; returns the new number, or 0 if there is none. */
+static int claim(int kind)
+{
+	int old, seen = atomic_read(&pending[kind]);
 
 	do {
 		old = seen;
-		if (old >= atomic_read(&max_pending))
+		if (old >= bound(kind) || old == INT_MAX)
 			return 0;
-		seen = atomic_cmpxchg(&pending, old, old + 1);
+		seen = atomic_cmpxchg(&pending[kind], old, old + 1);
 	} while (seen != old);
 	return old + 1;
 }
@@ -409,6 +458,29 @@ static void raise_high_water(int now)
 	} while (seen != old);
 }
 
+/* Returns false at the bound. */
+static bool queue(struct llist_node *node, int kind)
+{
+	int now = claim(kind);
+
+	if (!now) {
+		count(STAT_INLINE_BOUND);
+		return false;
+	}
+	if (kind == HEAVY)
+		raise_high_water(now);
+	count(STAT_DEFERRED);
+	trace_nsproxy_defer_queue(node, now);
+
+	/* Only the first of a batch has to see that the batch gets going. */
+	if (llist_add(node, &arrivals[kind])) {
+		spin_lock_bh(&lock);
+		advance();
+		spin_unlock_bh(&lock);
+	}
+	return true;
+}
+
 /**
  * nsproxy_defer_queue - leave the release of an object to the worker
  * @node: a list node in the object, which must not be used otherwise: nobody
@@ -423,8 +495,6 @@ static void raise_high_water(int now)
  */
 bool nsproxy_defer_queue(struct llist_node *node, bool visible)
 {
-	int now;
-
 	switch (atomic_read(&mode)) {
 	case NSPROXY_DEFER_OFF:
 		count(STAT_INLINE_OFF);
@@ -435,23 +505,29 @@ bool nsproxy_defer_queue(struct llist_node *node, bool visible)
 		count(STAT_INLINE_SAFE);
 		return false;
 	}
+	return queue(node, HEAVY);
+}
 
-	now = claim();
-	if (!now) {
-		count(STAT_INLINE_BOUND);
+/**
+ * nsproxy_defer_queue_light - the same for an object that holds next to nothing
+ * @node: as for nsproxy_defer_queue()
+ *
+ * For a release that frees the object's own memory and tears nothing down, so
+ * that no program can tell when it happens. A task can make thousands of these
+ * in a grace period, and means no harm: they do not count against max_pending,
+ * but against a bound of their own that is %NSPROXY_DEFER_LIGHT_FACTOR times as
+ * high.
+ *
+ * Context: process or softirq context, does not sleep.
+ * Return: as for nsproxy_defer_queue().
+ */
+bool nsproxy_defer_queue_light(struct llist_node *node)
+{
+	if (!nsproxy_defer_enabled()) {
+		count(STAT_INLINE_OFF);
 		return false;
 	}
-	raise_high_water(now);
-	count(STAT_DEFERRED);
-	trace_nsproxy_defer_queue(node, now);
-
-	/* Only the first of a batch has to see that the batch gets going. */
-	if (llist_add(node, &arrivals)) {
-		spin_lock_bh(&lock);
-		advance();
-		spin_unlock_bh(&lock);
-	}
-	return true;
+	return queue(node, LIGHT);
 }
 
 /**
@@ -486,7 +562,8 @@ bool nsproxy_defer_kick(void)
  * Context: process context, may sleep, for a grace period or two and for as
  * long as file systems take to shut down. The caller must hold no lock that a
  * release may want.
- * Return: 0, or -EINTR if a fatal signal came first.
+ * Return: 0, or -EINTR if a fatal signal came first, which ends the wait but
+ * for NSPROXY_DEFER_LAST: a task that is killed lets go of what it held alone.
  */
 int nsproxy_defer_flush(enum nsproxy_defer_why why)
 {
@@ -499,7 +576,7 @@ int nsproxy_defer_flush(enum nsproxy_defer_why why)
 	init_completion(&w.done);
 	w.skip_stalled = why != NSPROXY_DEFER_USER;
 	spin_lock_bh(&lock);
-	w.batch = llist_empty(&arrivals) ? next_batch - 1 : next_batch;
+	w.batch = arrivals_empty() ? next_batch - 1 : next_batch;
 	if (all_gone(w.batch, w.skip_stalled)) {
 		spin_unlock_bh(&lock);
 		return 0;
@@ -509,7 +586,10 @@ int nsproxy_defer_flush(enum nsproxy_defer_why why)
 	count(STAT_FLUSH_USER + why);
 
 	do {
-		left = wait_for_completion_killable_timeout(&w.done, HZ);
+		if (why == NSPROXY_DEFER_LAST)
+			left = wait_for_completion_timeout(&w.done, HZ);
+		else
+			left = wait_for_completion_killable_timeout(&w.done, HZ);
 		spin_lock_bh(&lock);
 		/* Nobody wakes us when the clock makes a release a stalled one. */
 		wake_waiters();
@@ -614,7 +694,7 @@ static ssize_t max_pending_store(struct kobject *kobj,
 static ssize_t pending_show(struct kobject *kobj, struct kobj_attribute *attr,
 			    char *buf)
 {
-	return sprintf(buf, "%d\n", atomic_read(&pending));
+	return sprintf(buf, "%d\n", atomic_read(&pending[HEAVY]));
 }
 
 static ssize_t flush_store(struct kobject *kobj, struct kobj_attribute *attr,
@@ -692,6 +772,7 @@ STAT_ATTR(batches, STAT_BATCHES);
 STAT_ATTR(flush_user, STAT_FLUSH_USER);
 STAT_ATTR(flush_umount, STAT_FLUSH_UMOUNT);
 STAT_ATTR(flush_ucount, STAT_FLUSH_UCOUNT);
+STAT_ATTR(flush_last, STAT_FLUSH_LAST);
 static struct kobj_attribute grace_periods_attr =
 	__ATTR(grace_periods, 0444, grace_periods_show, NULL);
 static struct kobj_attribute high_water_attr =
@@ -708,6 +789,7 @@ static struct attribute *stat_attrs[] = {
 	&flush_user_attr.attr.attr,
 	&flush_umount_attr.attr.attr,
 	&flush_ucount_attr.attr.attr,
+	&flush_last_attr.attr.attr,
 	&grace_periods_attr.attr,
 	&high_water_attr.attr,
 	NULL
@@ -804,7 +886,7 @@ void nsproxy_defer_drain(void)
 
 	init_completion(&w.done);
 	spin_lock_bh(&lock);
-	w.batch = llist_empty(&arrivals) ? next_batch - 1 : next_batch;
+	w.batch = arrivals_empty() ? next_batch - 1 : next_batch;
 	list_add_tail(&w.node, &waiters);
 	wake_waiters();
 	spin_unlock_bh(&lock);
@@ -825,5 +907,5 @@ void nsproxy_defer_stop(void)
 	/* The callback let go of the lock, but may not have returned yet. */
 	rcu_barrier();
 	destroy_workqueue(wq);
-	WARN_ON(atomic_read(&pending) || !list_empty(&tracked));
+	WARN_ON(nsproxy_defer_busy() || !list_empty(&tracked));
 }

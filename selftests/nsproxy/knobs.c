@@ -45,6 +45,7 @@ static const struct {
 	{ "stats/flush_user", 0444 },
 	{ "stats/flush_umount", 0444 },
 	{ "stats/flush_ucount", 0444 },
+	{ "stats/flush_last", 0444 },
 };
 
 static const char *file_path(char *buf, size_t size, const char *name)

@@ -25,8 +25,10 @@ enum nsproxy_defer_mode {
  * @NSPROXY_DEFER_USER: a write to the flush file; waits for as long as it takes
  * @NSPROXY_DEFER_UMOUNT: umount(2), a barrier for what is pending
  * @NSPROXY_DEFER_UCOUNT: a namespace that could not be made for a limit
+ * @NSPROXY_DEFER_LAST: a release in mode safe, of a namespace to which nobody
+ *	but pending releases holds on
  *
- * The last two leave alone a release that has been stuck for
+ * All but the first leave alone a release that has been stuck for
  * %NSPROXY_DEFER_STALL_SECS: one file system that does not answer must not
  * stop every umount(2) of the machine.
  */
@@ -34,6 +36,7 @@ enum nsproxy_defer_why {
 	NSPROXY_DEFER_USER,
 	NSPROXY_DEFER_UMOUNT,
 	NSPROXY_DEFER_UCOUNT,
+	NSPROXY_DEFER_LAST,
 };
 
 #define NSPROXY_DEFER_STALL_SECS	30
@@ -69,9 +72,11 @@ void nsproxy_defer_drain(void);
 void nsproxy_defer_stop(void);
 
 bool nsproxy_defer_enabled(void);
+bool nsproxy_defer_all(void);
 bool nsproxy_defer_busy(void);
 bool nsproxy_defer_owns(const struct work_struct *work);
 bool nsproxy_defer_queue(struct llist_node *node, bool visible);
+bool nsproxy_defer_queue_light(struct llist_node *node);
 void nsproxy_defer_count_inline(void);
 unsigned long nsproxy_defer_gps(void);
 bool nsproxy_defer_kick(void);
