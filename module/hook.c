@@ -29,6 +29,9 @@
  */
 #define ENTRY_BYTES	8
 
+/* Every replacement is a reader for as long as it runs. */
+DEFINE_SRCU(nsd_hook_srcu);
+
 #ifdef CONFIG_DYNAMIC_FTRACE_WITH_REGS
 static void notrace redirect(unsigned long ip, unsigned long parent_ip,
 			     struct ftrace_ops *op, struct nsd_ftrace_regs *fregs)

@@ -10,46 +10,12 @@
 #include <linux/nsproxy_defer.h>
 
 #include "compat/compat.h"
-#include "compat/kcall.h"
 #include "hook.h"
-#include "mntput.h"
 #include "symbols.h"
 #include "takeover.h"
 
-/* Both are exported, but declared in a header of RCU's own; UP kernels may lack them. */
-DEFINE_KCALL(nsd_gp_seq, unsigned long (void));
-DEFINE_KCALL(nsd_exp_seq, unsigned long (void));
-/* A sequence number's low bits hold a state, see kernel/rcu/rcu.h. */
-#define SEQ_STATE_BITS	2
-
-/*
- * Where the numbers stood at load. They start below zero and wrap soon after
- * boot, which is lost when the state is shifted out; the difference is not.
- */
-static unsigned long gp_seq_at_load;
-static unsigned long exp_seq_at_load;
-
-static unsigned long gp_seq(void)
-{
-	unsigned long normal = kcall(nsd_gp_seq)();
-	unsigned long expedited = kcall(nsd_exp_seq)();
-
-	return ((normal - gp_seq_at_load) >> SEQ_STATE_BITS) +
-	       ((expedited - exp_seq_at_load) >> SEQ_STATE_BITS);
-}
-
-static struct nsproxy_defer_ops ops = {
-	.release	= nsd_release,
-	.finish		= nsd_mntput_finish,
-	.call_rcu	= nsd_call_rcu,
-	.default_mode	= NSPROXY_DEFER_ALL,
-	.safe_note	=
-		"mode safe: nothing is deferred, only a patched kernel knows what is safe",
-};
-
 static int __init find_symbols(void)
 {
-	unsigned long normal, expedited;
 	int err;
 
 	err = nsd_symbols_init();
@@ -57,21 +23,7 @@ static int __init find_symbols(void)
 		err = nsd_hooks_resolve();
 	if (!err)
 		err = nsd_takeover_init();
-	if (!err)
-		err = nsd_mntput_init();
-	if (err)
-		return err;
-
-	normal = nsd_symbol("rcu_get_gp_seq");
-	expedited = nsd_symbol("rcu_exp_batches_completed");
-	if (normal && expedited) {
-		kcall_set(nsd_gp_seq, normal);
-		kcall_set(nsd_exp_seq, expedited);
-		gp_seq_at_load = kcall(nsd_gp_seq)();
-		exp_seq_at_load = kcall(nsd_exp_seq)();
-		ops.gp_seq = gp_seq;
-	}
-	return 0;
+	return err;
 }
 
 static int __init nsproxy_defer_module_init(void)
@@ -92,7 +44,7 @@ static int __init nsproxy_defer_module_init(void)
 	err = find_symbols();
 	if (err)
 		return err;
-	err = nsproxy_defer_start(&ops);
+	err = nsproxy_defer_start(&nsd_ops);
 	if (err)
 		return err;
 	err = nsd_hooks_take();

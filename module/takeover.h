@@ -2,7 +2,7 @@
 #ifndef NSD_TAKEOVER_H
 #define NSD_TAKEOVER_H
 
-#include <linux/llist.h>
+#include <linux/nsproxy_defer.h>
 #include <linux/srcu.h>
 
 #include "hook.h"
@@ -10,7 +10,9 @@
 extern struct srcu_struct nsd_hook_srcu;
 extern struct nsd_hook nsd_hooks[];
 
+/* One of takeover_m.c and takeover_l.c, see compat/probe.mk. */
+extern struct nsproxy_defer_ops nsd_ops;
+
 int nsd_takeover_init(void);
-void nsd_release(struct llist_node *node);
 
 #endif /* NSD_TAKEOVER_H */

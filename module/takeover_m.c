@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the module takes over: the table and the replacements
+ * What the module takes over since 3.17: the table and the replacements
  *
- * This is for kernels since 3.17, where readers of another task's namespaces
- * hold task_lock() and nothing of an nsproxy has to wait for a grace period.
+ * In these kernels, readers of another task's namespaces
+ * hold task_lock(), and nothing of an nsproxy has to wait for a grace period.
  * What does wait is the last put of a mount namespace, in namespace_unlock().
  * All other releases run at once, in the caller, as they always did.
  *
@@ -27,8 +27,6 @@
 #include "mntput.h"
 #include "symbols.h"
 #include "takeover.h"
-
-DEFINE_SRCU(nsd_hook_srcu);
 
 DEFINE_KCALL(nsd_free_nsproxy, void (struct nsproxy *ns));
 DEFINE_KCALL(nsd_inc_ucount, struct ucounts *(struct user_namespace *ns,
@@ -76,13 +74,8 @@ static void replace_free_nsproxy(struct nsproxy *ns)
 	srcu_read_unlock(&nsd_hook_srcu, idx);
 }
 
-/**
- * nsd_release - release an nsproxy that replace_free_nsproxy() queued
- * @node: its list node
- *
- * Context: process context, may sleep.
- */
-void nsd_release(struct llist_node *node)
+/* Releases an nsproxy that replace_free_nsproxy() queued. */
+static void release(struct llist_node *node)
 {
 	kcall(nsd_free_nsproxy)((struct nsproxy *)node);
 }
@@ -265,6 +258,51 @@ struct nsd_hook nsd_hooks[] = {
 	{}
 };
 
+/* Both are exported, but declared in a header of RCU's own; UP kernels may lack them. */
+DEFINE_KCALL(nsd_gp_seq, unsigned long (void));
+DEFINE_KCALL(nsd_exp_seq, unsigned long (void));
+/* A sequence number's low bits hold a state, see kernel/rcu/rcu.h. */
+#define SEQ_STATE_BITS	2
+
+/*
+ * Where the numbers stood at load. They start below zero and wrap soon after
+ * boot, which is lost when the state is shifted out; the difference is not.
+ */
+static unsigned long gp_seq_at_load;
+static unsigned long exp_seq_at_load;
+
+static unsigned long gp_seq(void)
+{
+	unsigned long normal = kcall(nsd_gp_seq)();
+	unsigned long expedited = kcall(nsd_exp_seq)();
+
+	return ((normal - gp_seq_at_load) >> SEQ_STATE_BITS) +
+	       ((expedited - exp_seq_at_load) >> SEQ_STATE_BITS);
+}
+
+struct nsproxy_defer_ops nsd_ops = {
+	.release	= release,
+	.finish		= nsd_mntput_finish,
+	.call_rcu	= nsd_call_rcu,
+	.default_mode	= NSPROXY_DEFER_ALL,
+	.safe_note	=
+		"mode safe: nothing is deferred, only a patched kernel knows what is safe",
+};
+
+static void find_gp_seq(void)
+{
+	unsigned long normal = nsd_symbol("rcu_get_gp_seq");
+	unsigned long expedited = nsd_symbol("rcu_exp_batches_completed");
+
+	if (!normal || !expedited)
+		return;
+	kcall_set(nsd_gp_seq, normal);
+	kcall_set(nsd_exp_seq, expedited);
+	gp_seq_at_load = kcall(nsd_gp_seq)();
+	exp_seq_at_load = kcall(nsd_exp_seq)();
+	nsd_ops.gp_seq = gp_seq;
+}
+
 /**
  * nsd_takeover_init - find what the replacements need besides their originals
  *
@@ -285,5 +323,6 @@ int nsd_takeover_init(void)
 	free_ipc_work = (struct work_struct *)nsd_symbol("free_ipc_work");
 	mnt_ns = current->nsproxy->mnt_ns;
 	ns_common_offset = (void *)kcall(nsd_from_mnt_ns)(mnt_ns) - (void *)mnt_ns;
-	return 0;
+	find_gp_seq();
+	return nsd_mntput_init();
 }
