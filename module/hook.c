@@ -39,7 +39,7 @@ static void notrace redirect(unsigned long ip, unsigned long parent_ip,
 	struct pt_regs *regs = nsd_pt_regs(fregs);
 	struct nsd_hook *hook;
 
-	if (within_module(parent_ip, THIS_MODULE))
+	if (nsd_within_module(parent_ip))
 		return;
 	for (hook = nsd_hooks; hook->names; hook++) {
 		if (ip - hook->address >= ENTRY_BYTES)
@@ -57,7 +57,7 @@ static struct ftrace_ops redirect_ops = {
 	 * of action, with releases pending. No protection from recursion: the
 	 * callback and what it calls use no function of the table.
 	 */
-	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT | NSD_FTRACE_FLAGS,
+	.flags = NSD_FTRACE_IPMODIFY | NSD_FTRACE_PERMANENT | NSD_FTRACE_FLAGS,
 };
 
 static int filter(struct nsd_hook *hook, bool remove)
@@ -169,6 +169,7 @@ clear:
 void nsd_hooks_quiesce(void)
 {
 	synchronize_srcu(&nsd_hook_srcu);
+	nsd_flush_srcu(&nsd_hook_srcu);
 }
 
 /**
@@ -185,11 +186,11 @@ void nsd_hooks_give_back(void)
 	/*
 	 * A task may have been sent to a replacement and not run its first
 	 * instruction yet. It cannot sleep there by its own will, which is
-	 * what synchronize_rcu_tasks() waits for. A task may very well sleep
+	 * what nsd_synchronize_tasks() waits for. A task may very well sleep
 	 * farther on: that is what SRCU is for. The way out is as the way in.
 	 */
-	synchronize_rcu_tasks();
+	nsd_synchronize_tasks();
 	nsd_hooks_quiesce();
-	synchronize_rcu_tasks();
+	nsd_synchronize_tasks();
 	clear_filter();
 }

@@ -6,13 +6,20 @@
 
 #include <linux/atomic.h>
 #include <linux/ftrace.h>
-#include <linux/kernfs.h>
 #include <linux/kobject.h>
 #include <linux/mnt_namespace.h>
-#include <linux/ns_common.h>
+#include <linux/module.h>
 #include <linux/ptrace.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/srcu.h>
+#include <linux/sysfs.h>
+#ifdef NSD_HAVE_KERNFS
+#include <linux/kernfs.h>
+#endif
+#ifdef NSD_HAVE_NS_COMMON
+#include <linux/ns_common.h>
+#endif
 
 #ifdef NSD_HAVE_CALL_RCU_HURRY
 #define nsd_call_rcu call_rcu_hurry
@@ -46,6 +53,51 @@
 #define NSD_FTRACE_FLAGS (FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION_SAFE)
 #endif
 
+/* Who changes the instruction pointer need not say so before 3.19. */
+#ifdef NSD_HAVE_FTRACE_IPMODIFY
+#define NSD_FTRACE_IPMODIFY FTRACE_OPS_FL_IPMODIFY
+#else
+#define NSD_FTRACE_IPMODIFY 0
+#endif
+
+/* Before 5.5 nothing keeps kernel.ftrace_enabled=0 from giving the functions back. */
+#ifdef NSD_HAVE_FTRACE_PERMANENT
+#define NSD_FTRACE_PERMANENT FTRACE_OPS_FL_PERMANENT
+#else
+#define NSD_FTRACE_PERMANENT 0
+#endif
+
+static inline bool nsd_within_module(unsigned long address)
+{
+#ifdef NSD_HAVE_WITHIN_MODULE
+	return within_module(address, THIS_MODULE);
+#else
+	return within_module_core(address, THIS_MODULE);
+#endif
+}
+
+/*
+ * Waits until every task has left the ways into and out of the replacements
+ * where it does not sleep by its own will: the trampoline of ftrace, and a
+ * replacement before srcu_read_lock() and after srcu_read_unlock().
+ */
+#ifdef NSD_HAVE_RCU_TASKS
+#define nsd_synchronize_tasks synchronize_rcu_tasks
+#else
+void nsd_synchronize_tasks(void);
+#endif
+
+/*
+ * Before 4.12 a work item of SRCU, which uses the structure, may go on after
+ * synchronize_srcu() has returned; later ones wait for it when the module goes.
+ */
+static inline void nsd_flush_srcu(struct srcu_struct *srcu)
+{
+#ifdef NSD_HAVE_SRCU_WORK
+	flush_delayed_work(&srcu->work);
+#endif
+}
+
 /*
  * What redirecting a function takes, by the name of the option that is missing;
  * NULL if nothing is. Where the compiler puts the ftrace call after the
@@ -65,6 +117,7 @@ static inline const char *nsd_missing_option(void)
 #endif
 }
 
+#ifdef NSD_HAVE_NS_COMMON
 /**
  * nsd_put_shared_mnt_ns - drop a mount namespace reference unless it is the last
  * @mnt_ns: the mount namespace
@@ -86,15 +139,22 @@ static inline bool nsd_put_shared_mnt_ns(struct mnt_namespace *mnt_ns,
 	return atomic_add_unless((atomic_t *)mnt_ns, -1, 1);
 #endif
 }
+#endif
 
 /* Does /sys/kernel/@name exist? */
 static inline bool nsd_kernel_kobj_has(const char *name)
 {
-	struct kernfs_node *kn;
+#ifdef NSD_HAVE_KERNFS
+	struct kernfs_node *kn = kernfs_find_and_get(kernel_kobj->sd, name);
 
-	kn = kernfs_find_and_get(kernel_kobj->sd, name);
 	if (kn)
 		kernfs_put(kn);
+#else
+	struct sysfs_dirent *kn = sysfs_get_dirent(kernel_kobj->sd, NULL, name);
+
+	if (kn)
+		sysfs_put(kn);
+#endif
 	return kn;
 }
 

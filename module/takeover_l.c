@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the module takes over up to 3.16: the table and the replacements
+ *
+ * In these kernels readers of another task's namespaces hold RCU, and
+ * switch_task_namespaces() waits for them before it drops anything. It is
+ * replaced as a whole, and so is exit_task_namespaces(), of which the compiler
+ * may have made a second copy of it. nsproxy_release.c has the rest.
+ *
+ * Every replacement is an SRCU reader for as long as it runs: it may sleep, and
+ * the module must not go away under it.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/file.h>
+#include <linux/nsproxy.h>
+#include <linux/nsproxy_defer.h>
+#include <linux/nsproxy_release.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/srcu.h>
+#include <linux/syscalls.h>
+#include <linux/workqueue.h>
+
+#include "compat/compat.h"
+#include "compat/kcall.h"
+#include "symbols.h"
+#include "takeover.h"
+
+DEFINE_KCALL(nsd_free_nsproxy, void (struct nsproxy *ns));
+DEFINE_KCALL(nsd_flush_delayed_fput, void (void));
+
+/* What flush_delayed_fput() finds being done already. */
+static struct work_struct *delayed_fput_work;
+
+/* The kernel's own is not exported. */
+void free_nsproxy(struct nsproxy *ns)
+{
+	kcall(nsd_free_nsproxy)(ns);
+}
+
+/* The structure is private to fs/; its count comes first. */
+int mnt_ns_count(const struct mnt_namespace *ns)
+{
+	return atomic_read((const atomic_t *)ns);
+}
+
+static void replace_switch_task_namespaces(struct task_struct *task,
+					   struct nsproxy *new)
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+	struct nsproxy *old = task->nsproxy;
+
+	rcu_assign_pointer(task->nsproxy, new);
+	if (old && atomic_dec_and_test(&old->count))
+		nsproxy_release(old);
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+}
+
+static void replace_exit_task_namespaces(struct task_struct *task)
+{
+	replace_switch_task_namespaces(task, NULL);
+}
+
+/*
+ * A kernel thread's last fput() is left to a work item: those of SysV shared
+ * memory, and of the file behind a loop device. They belong to the release.
+ */
+static bool finish(void)
+{
+	kcall(nsd_flush_delayed_fput)();
+	flush_work(delayed_fput_work);
+	return false;
+}
+
+/*
+ * umount(2) is a barrier. Before the call, so that what is pending neither
+ * holds the file system nor makes the mount look busy; and after it, so that
+ * the last of several tasks to return finds everything gone, however their
+ * calls overlapped.
+ */
+static void umount_begins(int *idx)
+{
+	*idx = srcu_read_lock(&nsd_hook_srcu);
+	nsproxy_defer_flush(NSPROXY_DEFER_UMOUNT);
+}
+
+static long umount_ends(int idx, long ret)
+{
+	if (!ret)
+		nsproxy_defer_flush(NSPROXY_DEFER_UMOUNT);
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+	return ret;
+}
+
+DEFINE_KCALL(nsd_sys_umount, long (char __user *name, int flags));
+DEFINE_KCALL(nsd_sys_oldumount, long (char __user *name));
+
+static long replace_sys_umount(char __user *name, int flags)
+{
+	int idx;
+
+	umount_begins(&idx);
+	return umount_ends(idx, kcall(nsd_sys_umount)(name, flags));
+}
+
+static long replace_sys_oldumount(char __user *name)
+{
+	int idx;
+
+	umount_begins(&idx);
+	return umount_ends(idx, kcall(nsd_sys_oldumount)(name));
+}
+
+static void set_sys_umount(unsigned long address)
+{
+	kcall_set(nsd_sys_umount, address);
+}
+
+static void set_sys_oldumount(unsigned long address)
+{
+	kcall_set(nsd_sys_oldumount, address);
+}
+
+/* For replacements that do all of the work themselves. */
+static void set_nothing(unsigned long address)
+{
+}
+
+static const char * const switch_task_namespaces_names[] = {
+	"switch_task_namespaces", NULL
+};
+
+static const char * const exit_task_namespaces_names[] = {
+	"exit_task_namespaces", NULL
+};
+
+static const char * const sys_umount_names[] = { "sys_umount", NULL };
+static const char * const sys_oldumount_names[] = { "sys_oldumount", NULL };
+
+struct nsd_hook nsd_hooks[] = {
+	{
+		.names = switch_task_namespaces_names,
+		.replacement = replace_switch_task_namespaces,
+		.set_original = set_nothing,
+	},
+	{
+		.names = exit_task_namespaces_names,
+		.replacement = replace_exit_task_namespaces,
+		.set_original = set_nothing,
+	},
+	{
+		.names = sys_umount_names,
+		.replacement = replace_sys_umount,
+		.set_original = set_sys_umount,
+	},
+	{
+		.names = sys_oldumount_names,
+		.replacement = replace_sys_oldumount,
+		.set_original = set_sys_oldumount,
+		.optional = true,
+	},
+	{}
+};
+
+static unsigned long gp_at_load;
+
+static unsigned long gp_seq(void)
+{
+	return rcu_batches_completed() - gp_at_load;
+}
+
+struct nsproxy_defer_ops nsd_ops = {
+	.release	= nsproxy_release_queued,
+	.finish		= finish,
+	.call_rcu	= call_rcu,
+	.gp_seq		= gp_seq,
+	.default_mode	= NSPROXY_DEFER_ALL,
+};
+
+/**
+ * nsd_takeover_init - find what the replacements need besides their originals
+ *
+ * Context: process context, after nsd_symbols_init().
+ * Return: 0; -ENOENT if the kernel lacks a symbol, which the log names.
+ */
+int nsd_takeover_init(void)
+{
+	static const char * const names[] = {
+		"free_nsproxy", "flush_delayed_fput", "delayed_fput_work",
+	};
+	unsigned long found[ARRAY_SIZE(names)];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		found[i] = nsd_symbol(names[i]);
+		if (!found[i]) {
+			pr_err("this kernel has no symbol %s\n", names[i]);
+			return -ENOENT;
+		}
+	}
+	kcall_set(nsd_free_nsproxy, found[0]);
+	kcall_set(nsd_flush_delayed_fput, found[1]);
+	delayed_fput_work = (struct work_struct *)found[2];
+	gp_at_load = rcu_batches_completed();
+	return 0;
+}
