@@ -34,12 +34,22 @@
 #include "compat.h"
 
 #ifdef CONFIG_PREEMPT
+/* With one CPU the caller searches by itself; with more, the stoppers run. */
+static bool is_running(const struct task_struct *task)
+{
+#ifdef CONFIG_SMP
+	return task->on_cpu;
+#else
+	return task == current;
+#endif
+}
+
 static bool may_be_in_module(struct task_struct *task)
 {
 	unsigned long *end = task_stack_page(task) + THREAD_SIZE;
 	unsigned long *word;
 
-	if (!task->on_rq)
+	if (!task->on_rq || is_running(task))
 		return false;
 	for (word = (unsigned long *)task->thread.sp; word < end; word++)
 		if (nsd_within_module(*word))
@@ -47,7 +57,7 @@ static bool may_be_in_module(struct task_struct *task)
 	return false;
 }
 
-/* No task is added, removed or running, but those of the stopper. */
+/* No task is added or removed, and none runs but those that stop the others. */
 static int find_task_in_module(void *unused)
 {
 	struct task_struct *process, *task;
