@@ -83,13 +83,21 @@ void nsproxy_release(struct nsproxy *ns)
 	 * Everything else is still there for those who found @ns under RCU.
 	 */
 	struct llist_node *node = (struct llist_node *)&ns->count;
-	bool last = add_dead(ns);
+	bool last = add_dead(ns), queued = false;
 
 	BUILD_BUG_ON(offsetof(struct nsproxy, count));
 	BUILD_BUG_ON(offsetof(struct nsproxy, uts_ns) < sizeof(*node));
 
-	if (last ? nsproxy_defer_queue(node, true) : nsproxy_defer_queue_light(node))
+	if (last)
+		queued = nsproxy_defer_queue(node, true);
+	else if (IS_ENABLED(CONFIG_TINY_RCU))
+		/* There a grace period is over as soon as one asks for it. */
+		nsproxy_defer_count_inline();
+	else
+		queued = nsproxy_defer_queue_light(node);
+	if (queued)
 		return;
+
 	remove_dead(ns->mnt_ns, ns->ipc_ns);
 	synchronize_rcu();
 	free_nsproxy(ns);
