@@ -137,6 +137,15 @@ run() {
 	rm -f "$dir/initrd.cpio" "$dir/image"
 }
 
+# As many guests at a time as there are processors for them.
+wait_for_slot() {
+	local slots=$JOBS
+	[[ $(accelerator) == *thread=single ]] || slots=$(((JOBS + 1) / 2))
+	while (($(jobs -rp | wc -l) >= slots)); do
+		wait -n || true
+	done
+}
+
 build_collection() {
 	rm -rf "$OUT/build/kselftest"
 	make --no-print-directory -C "$TOP/selftests" KSRC="$1" OUTPUT="$OUT/build/selftests" \

@@ -17,7 +17,7 @@ LIMIT=150
 TREE=${TREE:-}
 # What is booted: LABEL CPUS KIND. LABEL is the kernel's name in the table, and
 # KIND what was done to a tree.
-GUESTS=("6.1-cloud 2" "6.1-rt 2" "6.1-cloud 1" "6.1-rt 1")
+GUESTS=("6.1-cloud 2" "6.1-cloud 1" "6.1-rt 2" "6.1-rt 1")
 HEADER='kernel\tcpus\tmode\top\tn\tp50_us\tp99_us\tmax_us\tcaller_gps_per_op\n'
 
 progress() {
@@ -28,15 +28,15 @@ progress() {
 	esac
 }
 
-# measure LABEL CPUS [KIND]: one guest; leaves its rows of the table in a file.
+# measure LABEL CPUS [KIND]: one guest at a time, since two would share what the
+# processors of this machine share.
 measure() {
-	local label=$1 cpus=$2 kind=${3:-} dir=$OUT/$1-$2cpu${3:+-$3} problems mode=()
+	local label=$1 cpus=$2 kind=${3:-} what="stock, then with the module" mode=() dir=$OUT/$1-$2cpu${3:+-$3} problems
 	if [[ $kind == patched ]]; then
-		note "measuring it patched"
+		what=patched
 		mode=(nsproxy_defer.mode=all)
-	else
-		note "measuring stock, then with the module"
 	fi
+	note "$label, $cpus CPU$( ((cpus == 1)) || echo s): measuring it $what"
 	boot "$dir" "$OUT/$label${kind:+-$kind}.image" "$OUT/$label${kind:+-$kind}.cpio" "$cpus" \
 		1024 "$LIMIT" progress nsd.job=demo "${mode[@]}"
 	[[ $(<"$dir/status") != timeout ]] ||
@@ -50,7 +50,7 @@ measure() {
 		die "the guest stopped early; its console is $dir/console.log, its output $dir/results"
 	awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
 		'NF == 7 && ($1 == "stock" || $1 == "loaded" || $1 == "patched") { print kernel, cpus, $0 }' \
-		"$dir/results" >"$dir/rows"
+		"$dir/results" >>"$OUT/results.tsv"
 }
 
 # table MODE: it against stock.
@@ -168,16 +168,8 @@ main() {
 	done
 	for guest in "${GUESTS[@]}"; do
 		read -r label cpus kind <<<"$guest"
-		wait_for_slot
-		# shellcheck disable=SC2086 # there may be no kind
-		measure "$label" "$cpus" $kind 2>&1 |
-			sed -u "s/^ */  [$label${kind:+ $kind}, CPUs: $cpus] /" &
+		measure "$label" "$cpus" "$kind"
 	done
-	wait
-	while read -r label cpus kind; do
-		cat "$OUT/$label-${cpus}cpu${kind:+-$kind}/rows" >>"$OUT/results.tsv" 2>/dev/null ||
-			die "no figures for $label${kind:+ $kind} with $cpus CPU; the reason is further up"
-	done < <(printf '%s\n' "${GUESTS[@]}" | sort -s -k 1,1)
 	note ""
 	table loaded
 	note ""

@@ -410,15 +410,6 @@ boot() {
 	wait "$pid"
 }
 
-# As many guests at a time as there are processors for them.
-wait_for_slot() {
-	local slots=$JOBS
-	[[ $(accelerator) == *thread=single ]] || slots=$(((JOBS + 1) / 2))
-	while (($(jobs -rp | wc -l) >= slots)); do
-		wait -n || true
-	done
-}
-
 # stop_guests FOLDER: those of this very run that it leaves behind there when it
 # is interrupted.
 stop_guests() {
