@@ -6,21 +6,13 @@
  * grace periods would show in the times.
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <stdnoreturn.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "gp.h"
+#include "measure.h"
 
 #ifndef CLONE_NEWCGROUP
 #define CLONE_NEWCGROUP 0x02000000
@@ -29,22 +21,8 @@
 #define CLONE_NEWTIME 0x00000080
 #endif
 
-#define FLUSH "/sys/kernel/nsproxy_defer/flush"
-
 static int own_net = -1;
 static int all_flags;
-
-static noreturn void die(const char *fmt, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "nsmeasure: ");
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "\n");
-	exit(1);
-}
 
 static void do_unshare(int flags)
 {
@@ -163,58 +141,6 @@ static const struct op *find_op(const char *name)
 		if (!strcmp(ops[i].name, name))
 			return &ops[i];
 	die("unknown operation \"%s\"; nsmeasure -h lists them", name);
-}
-
-static long parse_number(const char *option, const char *text, long min)
-{
-	char *end;
-	long n;
-
-	errno = 0;
-	n = strtol(text, &end, 10);
-	if (errno || end == text || *end || n < min || n > 1000000)
-		die("%s wants a number from %ld to 1000000, not \"%s\"",
-		    option, min, text);
-	return n;
-}
-
-/*
- * What an earlier run left pending is no part of the next one's cost.  A
- * kernel without deferral has no such file, and nothing pending.
- */
-static void flush(void)
-{
-	int fd = open(FLUSH, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0) {
-		if (errno != ENOENT)
-			die("cannot open %s: %s", FLUSH, strerror(errno));
-		return;
-	}
-	if (write(fd, "1", 1) != 1)
-		die("cannot write %s: %s", FLUSH, strerror(errno));
-	close(fd);
-}
-
-static double now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e6 + ts.tv_nsec / 1e3;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* The smallest sample that at least @percent of all samples do not exceed. */
-static double rank(const double *sorted, long n, int percent)
-{
-	return sorted[(n * percent + 99) / 100 - 1];
 }
 
 static void measure(struct result *res, long n)
