@@ -9,108 +9,30 @@
  * to fail, one after the other, by /proc/self/fail-nth: it counts down on the
  * allocations of this task and fails the one at which it gets to 0.
  */
-#include "nsproxy_test.h"
-
-#define FAIL_NTH "/proc/self/fail-nth"
-
-/* More allocations than that and something else is wrong. */
-#define MANY 1000000
-
-/*
- * By default only such allocations are made to fail as may not sleep, which
- * is none of those here; and each failure is told in the log with a backtrace.
- *
- * The kernel complains about whole pages that it does not get, and about the
- * sysctls of an IPC namespace that it cannot make, in words and backtraces
- * that are meant to alarm who watches the console.  So those are left alone
- * unless NSPROXY_TEST_NOISY asks for them.
- */
-static const struct {
-	const char *path;
-	const char *value;
-} attributes[] = {
-	{ "/sys/kernel/debug/failslab/ignore-gfp-wait", "0" },
-	{ "/sys/kernel/debug/failslab/verbose", "0" },
-	{ "/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "0" },
-	{ "/sys/kernel/debug/fail_page_alloc/min-order", NULL },
-	{ "/sys/kernel/debug/fail_page_alloc/verbose", "0" },
-};
+#include "fail.h"
 
 FIXTURE(fault)
 {
 	struct nsp_knobs knobs;
-	char before[ARRAY_SIZE(attributes)][32];
+	struct fail_saved saved;
 	const char *lacking;
 };
 
 FIXTURE_SETUP(fault)
 {
-	const char *value;
-	size_t i;
-
 	ASSERT_EQ(0, nsp_save(&self->knobs));
 	ASSERT_EQ(0, nsp_set("mode", "all"));
 	ASSERT_EQ(0, nsp_flush());
-	if (access("/proc/self/make-it-fail", F_OK) || access(FAIL_NTH, F_OK)) {
-		self->lacking = "no " FAIL_NTH ": this kernel has no CONFIG_FAULT_INJECTION";
-		return;
-	}
-	if (access(attributes[0].path, F_OK)) {
-		self->lacking = "no /sys/kernel/debug/failslab: this kernel has no CONFIG_FAILSLAB";
-		return;
-	}
-	for (i = 0; i < ARRAY_SIZE(attributes); i++) {
-		if (nsp_get(attributes[i].path, self->before[i],
-			    sizeof(self->before[i])))
-			continue;
-		value = attributes[i].value;
-		if (!value)
-			value = getenv("NSPROXY_TEST_NOISY") ? "0" : "20";
-		ASSERT_EQ(0, nsp_put(attributes[i].path, value));
-	}
+	self->lacking = fail_needs();
+	if (!self->lacking)
+		ASSERT_EQ(0, fail_prepare(&self->saved));
 }
 
 FIXTURE_TEARDOWN(fault)
 {
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(attributes); i++)
-		if (self->before[i][0])
-			EXPECT_EQ(0, nsp_put(attributes[i].path,
-					     self->before[i]));
+	EXPECT_EQ(0, fail_restore(&self->saved));
 	if (nsp_present())
 		EXPECT_EQ(0, nsp_restore(&self->knobs));
-}
-
-/*
- * Opening the file allocates too, so that is done before.  Writing and reading
- * it does not.
- */
-static int arm(long nth)
-{
-	char text[32];
-	int fd, len;
-
-	fd = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	len = snprintf(text, sizeof(text), "%ld", nth);
-	if (write(fd, text, len) == len)
-		return fd;
-	close(fd);
-	return -1;
-}
-
-/* How many were left to go: 0 if the failure has happened. */
-static long disarm(int fd)
-{
-	char text[32] = "";
-	bool read_it, wrote_it;
-
-	read_it = pread(fd, text, sizeof(text) - 1, 0) > 0;
-	wrote_it = pwrite(fd, "0", 1, 0) == 1;
-	close(fd);
-	return read_it && wrote_it ? atol(text) : -1;
 }
 
 struct attempt {
@@ -123,18 +45,18 @@ struct attempt {
 static int attempt_unshare(void *arg)
 {
 	struct attempt *attempt = arg;
-	int fd = arm(attempt->nth);
+	int fd = fail_arm(attempt->nth);
 
 	CHECK(fd >= 0);
 	attempt->err = unshare(attempt->flags) ? errno : 0;
-	attempt->left = disarm(fd);
+	attempt->left = fail_disarm(fd);
 	return 0;
 }
 
 static int attempt_clone(void *arg)
 {
 	struct attempt *attempt = arg;
-	int fd = arm(attempt->nth);
+	int fd = fail_arm(attempt->nth);
 	pid_t pid;
 
 	CHECK(fd >= 0);
@@ -143,7 +65,7 @@ static int attempt_clone(void *arg)
 	if (!pid)
 		_exit(0);
 	attempt->err = pid < 0 ? errno : 0;
-	attempt->left = disarm(fd);
+	attempt->left = fail_disarm(fd);
 	if (pid > 0)
 		CHECK(!nsp_wait(pid));
 	return 0;
@@ -154,7 +76,7 @@ static int attempt_exit(void *arg)
 	struct attempt *attempt = arg;
 
 	CHECK(!unshare(attempt->flags));
-	CHECK(arm(attempt->nth) >= 0);
+	CHECK(fail_arm(attempt->nth) >= 0);
 	/* What fails now fails in exit, if anything there allocates. */
 	return 0;
 }
@@ -234,11 +156,11 @@ static int attempt_load(void *arg)
 {
 	struct attempt *attempt = arg;
 	int ko = open(getenv("NSPROXY_DEFER_KO"), O_RDONLY | O_CLOEXEC);
-	int fd = arm(attempt->nth);
+	int fd = fail_arm(attempt->nth);
 
 	CHECK(ko >= 0 && fd >= 0);
 	attempt->err = syscall(SYS_finit_module, ko, "", 0) ? errno : 0;
-	attempt->left = disarm(fd);
+	attempt->left = fail_disarm(fd);
 	return 0;
 }
 
