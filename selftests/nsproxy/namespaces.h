@@ -9,8 +9,9 @@
 #ifndef NSPROXY_NAMESPACES_H
 #define NSPROXY_NAMESPACES_H
 
+#include <linux/types.h>
+
 #include "nsproxy_test.h"
-#include <stdint.h>
 
 /* In a child: @call fails, and fails with @err. */
 #define CHECK_ERRNO(err, call) do {					\
@@ -89,25 +90,28 @@ static inline bool nsp_differ_in(const struct nsp_ids *a,
 {
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(nsp_kinds); i++)
-		if ((a->id[i] != b->id[i]) != !!(flags & nsp_kinds[i].flag))
+	for (i = 0; i < ARRAY_SIZE(nsp_kinds); i++) {
+		bool same = a->id[i] == b->id[i];
+
+		if (same == !!(flags & nsp_kinds[i].flag))
 			return false;
+	}
 	return true;
 }
 
 /* The system call's own struct, since headers may be older than the kernel. */
 struct nsp_clone_args {
-	uint64_t flags;
-	uint64_t pidfd;
-	uint64_t child_tid;
-	uint64_t parent_tid;
-	uint64_t exit_signal;
-	uint64_t stack;
-	uint64_t stack_size;
-	uint64_t tls;
-	uint64_t set_tid;
-	uint64_t set_tid_size;
-	uint64_t cgroup;
+	__u64 flags;
+	__u64 pidfd;
+	__u64 child_tid;
+	__u64 parent_tid;
+	__u64 exit_signal;
+	__u64 stack;
+	__u64 stack_size;
+	__u64 tls;
+	__u64 set_tid;
+	__u64 set_tid_size;
+	__u64 cgroup;
 };
 
 static inline pid_t nsp_clone3(struct nsp_clone_args *args)

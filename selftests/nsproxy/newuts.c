@@ -37,7 +37,7 @@ static int show(const char *whose)
 	return fflush(stdout) ? fail("cannot write") : 0;
 }
 
-static int child(void *arg)
+static int live(void *arg)
 {
 	struct child *self = arg;
 
@@ -76,7 +76,7 @@ int main(int argc, char **argv)
 	self.hostname = argv[1];
 	if (pipe(self.ready))
 		return fail("pipe");
-	pid = clone(child, stack + sizeof(stack), CLONE_NEWUTS | SIGCHLD,
+	pid = clone(live, stack + sizeof(stack), CLONE_NEWUTS | SIGCHLD,
 		    &self);
 	if (pid < 0)
 		return fail("cannot clone a child into a new UTS namespace");

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int usage(FILE *out)
+static int print_help(FILE *out)
 {
 	fprintf(out,
 		"usage: ns_exec FILE COMMAND [ARGUMENT...]\n"
@@ -24,9 +24,9 @@ int main(int argc, char **argv)
 	int fd;
 
 	if (argc > 1 && !strcmp(argv[1], "-h"))
-		return usage(stdout);
+		return print_help(stdout);
 	if (argc < 3)
-		return usage(stderr);
+		return print_help(stderr);
 	fd = open(argv[1], O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		fprintf(stderr, "ns_exec: cannot open %s: %s\n", argv[1],

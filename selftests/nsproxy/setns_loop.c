@@ -19,7 +19,7 @@ static int ns_fd = -1;
 static long count = 10000;
 static pthread_barrier_t start_line;
 
-static void usage(FILE *out)
+static void print_help(FILE *out)
 {
 	fprintf(out,
 		"usage: setns_loop [-n N] [-k KIND] [-t N] [-g N] [-m LABEL] [-H]\n"
@@ -130,10 +130,10 @@ int main(int argc, char **argv)
 			header = true;
 			break;
 		case 'h':
-			usage(stdout);
+			print_help(stdout);
 			return 0;
 		default:
-			usage(stderr);
+			print_help(stderr);
 			return 1;
 		}
 	}

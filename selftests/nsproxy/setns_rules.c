@@ -758,8 +758,10 @@ static int run_program(const char *const argv[], const char *input,
 NSP_RULE(setns, session, nsp_needs(CLONE_NEWUTS))
 {
 	const char *const newuts[] = { "newuts", "bizarro", NULL };
-	const char *ns_exec[] = { "ns_exec", NULL, "/bin/sh", NULL };
 	char line[128], said[256], wanted[128], parent[128] = "", file[64] = "";
+	const char *const beside_child[] = { "ns_exec", file, "/bin/sh", NULL };
+	const char *const beside_us[] = { "ns_exec", "/proc/self/ns/uts",
+					  "/bin/sh", NULL };
 	struct utsname uts;
 	pid_t pid, child;
 	FILE *output;
@@ -770,7 +772,6 @@ NSP_RULE(setns, session, nsp_needs(CLONE_NEWUTS))
 	CHECK(pid > 0);
 	output = fdopen(fd, "r");
 	CHECK(output);
-	wanted[0] = '\0';
 	while (!parent[0] && fgets(line, sizeof(line), output)) {
 		if (sscanf(line, "clone() returned %d", &child) == 1)
 			snprintf(file, sizeof(file), "/proc/%d/ns/uts", child);
@@ -783,11 +784,9 @@ NSP_RULE(setns, session, nsp_needs(CLONE_NEWUTS))
 		 uts.nodename);
 	CHECK(!strcmp(parent, wanted));
 	CHECK(file[0]);
-	ns_exec[1] = file;
-	CHECK(!run_program(ns_exec, "uname -n\n", said, sizeof(said)));
+	CHECK(!run_program(beside_child, "uname -n\n", said, sizeof(said)));
 	CHECK(!strcmp(said, "bizarro\n"));
-	ns_exec[1] = "/proc/self/ns/uts";
-	CHECK(!run_program(ns_exec, "uname -n\n", said, sizeof(said)));
+	CHECK(!run_program(beside_us, "uname -n\n", said, sizeof(said)));
 	said[strcspn(said, "\n")] = '\0';
 	CHECK(!strcmp(said, uts.nodename));
 	CHECK(!kill(child, SIGTERM));
