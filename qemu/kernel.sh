@@ -47,6 +47,7 @@ built_kernel() {
 		tree_source "$line"
 		what="$T_NAME, $line"
 		K_ID=$(tree_id "$line")-$name
+		obj=$(tree_cache "$line")/$name
 		own=("$SCENARIO_DIR/tree")
 	else
 		lock_cache fetch
@@ -54,10 +55,10 @@ built_kernel() {
 		unlock_cache
 		what=linux-source-$line
 		K_ID=$line-$name
+		obj=$CACHE/obj/$K_ID
 		lock_cache "$K_ID"
 	fi
 	command -v "${K_CC%% *}" >/dev/null || die "no compiler ${K_CC%% *} here; CC= names another"
-	obj=$CACHE/obj/$K_ID
 	mkdir -p "$obj"
 	cat "$SCENARIO_DIR/base" "$TOP/selftests/nsproxy/config" "${own[@]}" \
 		"$SCENARIO_DIR/$name/fragment" >"$obj/fragments"

@@ -90,7 +90,7 @@ compile_steps() {
 		echo "== ${patch##*/}"
 		apply_patch "$SOURCE" "$patch" 0 /dev/stdout || return 1
 		for setting in y n; do
-			obj=$CACHE/obj/$(tree_id steps)-$setting
+			obj=$(tree_cache steps)/$setting
 			mkdir -p "$obj"
 			cat "$SCENARIO_DIR/base" "$SCENARIO_DIR/SMP/fragment" >"$obj/fragments"
 			grep -v NSPROXY_DEFER "$TOP/selftests/nsproxy/config" >>"$obj/fragments"

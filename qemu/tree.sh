@@ -208,12 +208,17 @@ choose_tree() {
 	BOOT_ARGS+=(slub_nomerge)
 }
 
-# tree_id KIND: where the cache keeps what belongs to it.
+# tree_id KIND: what its logs and locks are called.
 tree_id() {
 	local kind=$1
 	[[ $kind != module ]] || kind=unpatched
 	echo "tree-$(cksum <<<"$T_DIR" | cut -d' ' -f1)-$kind"
 }
+
+# tree_cache KIND: where its sources are kept, and its kernels beside them. So
+# the way from one to the other is always the same, and ccache finds in the
+# unpatched tree what the patches leave alone.
+tree_cache() { echo "$CACHE/trees/$(tree_id "$1")"; }
 
 # Old trees have a header for each compiler that they know. For one that knows
 # nothing as new as this machine's, Debian 11 has a gcc 9, which it does know,
@@ -259,7 +264,7 @@ tree_source() {
 	local kind=$1 stamp arg
 	[[ $kind != patched || -n $T_CARRIES || -n $T_SERIES ]] ||
 		die "no series applies to $T_DIR: ${T_WRONG:-there is none for a class $T_CLASS kernel}"
-	SOURCE=$CACHE/src/$(tree_id "$kind")
+	SOURCE=$(tree_cache "$kind")/src
 	stamp=$( {
 		find "$T_DIR" -path "$T_DIR/.git" -prune -o -type f -printf '%P %T@ %s\n' | sort
 		cat "$FIXES"/* ${T_SERIES:+"${T_SERIES%/series}"/*}
