@@ -220,15 +220,13 @@ tree_id() {
 # unpatched tree what the patches leave alone.
 tree_cache() { echo "$CACHE/trees/$(tree_id "$1")"; }
 
-# Old trees have a header for each compiler that they know. For one that knows
-# nothing as new as this machine's, Debian 11 has a gcc 9, which it does know,
-# with the fix-ups.
+# Trees before 4.6, which have no objtool, are older than any compiler that is
+# current. Debian 11 has a gcc 9, which builds kernels of them that boot.
 old_compiler() {
 	local major dir=$CACHE/gcc-9 package
-	[[ -z ${CC:-} ]] || return 1
-	grep -qs gcc_header "$SOURCE/include/linux/compiler-gcc.h" || return 1
+	[[ -z ${CC:-} && ! -d $SOURCE/tools/objtool ]] || return 1
 	major=$(gcc -dumpversion)
-	[[ ! -e $SOURCE/include/linux/compiler-gcc${major%%.*}.h ]] || return 1
+	((${major%%.*} > 9)) || return 1
 	if [[ ! -x $dir/usr/bin/gcc-9 ]]; then
 		apt_for bullseye
 		step "fetching gcc 9" "$CACHE/log/fetch-gcc-9.log" fetch_debs gcc-9 cpp-9 libgcc-9-dev
