@@ -31,6 +31,8 @@ static int __init nsproxy_defer_module_init(void)
 	const char *missing = nsd_missing_option();
 	int err;
 
+	if (nsproxy_defer_bad_param())
+		return -EINVAL;
 	if (missing) {
 		pr_err("this kernel was built without %s, which redirecting its functions takes\n",
 		       missing);

@@ -633,23 +633,42 @@ static int set_max_pending(const char *word)
 	return 0;
 }
 
+/*
+ * A bad parameter is remembered, and not refused on the spot: when that ends the
+ * load of a module, Linux 3.16 forgets to take the module's tracepoints back
+ * out, and the next module's fall over them.
+ */
+static bool bad_param;
+
+/**
+ * nsproxy_defer_bad_param - did a parameter have a value that cannot be?
+ *
+ * If so the log has said so already, and the default stands.
+ *
+ * Context: any.
+ */
+bool nsproxy_defer_bad_param(void)
+{
+	return bad_param;
+}
+
 static int mode_param_set(const char *val, const struct kernel_param *kp)
 {
-	int err = val ? set_mode(val) : -EINVAL;
-
-	if (err)
+	if (!val || set_mode(val)) {
 		pr_err("mode=%s: give off, safe or all\n", val ? val : "");
-	return err;
+		bad_param = true;
+	}
+	return 0;
 }
 
 static int max_pending_param_set(const char *val, const struct kernel_param *kp)
 {
-	int err = val ? set_max_pending(val) : -EINVAL;
-
-	if (err)
+	if (!val || set_max_pending(val)) {
 		pr_err("max_pending=%s: give a number from 1 to %d\n",
 		       val ? val : "", INT_MAX);
-	return err;
+		bad_param = true;
+	}
+	return 0;
 }
 
 static const struct kernel_param_ops mode_param_ops = {

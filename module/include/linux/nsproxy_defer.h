@@ -71,6 +71,7 @@ void nsproxy_defer_unpublish(void);
 void nsproxy_defer_drain(void);
 void nsproxy_defer_stop(void);
 
+bool nsproxy_defer_bad_param(void);
 bool nsproxy_defer_enabled(void);
 bool nsproxy_defer_all(void);
 bool nsproxy_defer_busy(void);
