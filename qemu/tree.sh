@@ -265,7 +265,8 @@ tree_source() {
 	SOURCE=$(tree_cache "$kind")/src
 	stamp=$( {
 		find "$T_DIR" -path "$T_DIR/.git" -prune -o -type f -printf '%P %T@ %s\n' | sort
-		cat "$FIXES"/* ${T_SERIES:+"${T_SERIES%/series}"/*}
+		cat "$FIXES"/*
+		[[ $kind != patched || -n $T_CARRIES ]] || cat "${T_SERIES%/series}"/*
 	} | cksum)
 	if [[ $(cat "$SOURCE.stamp" 2>/dev/null) != "$stamp" ]]; then
 		need_space 4000
