@@ -160,6 +160,16 @@ const char *gp_tracing(void)
 	return find_root() ? NULL : root;
 }
 
+bool gp_possible(void)
+{
+	char name[128];
+
+	if (find_root())
+		return false;
+	snprintf(name, sizeof(name), "%s/set_ftrace_filter", root);
+	return !access(name, F_OK);
+}
+
 static int make_instance(const char *name, char *path, size_t size)
 {
 	int fd;

@@ -2,6 +2,7 @@
 #ifndef NSPROXY_GP_H
 #define NSPROXY_GP_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #ifndef ARRAY_SIZE
@@ -34,6 +35,9 @@ void gp_follow(pid_t tid);
 const char *gp_calls(void);
 
 const char *gp_error(void);
+
+/* Has this kernel what counting takes, dynamic ftrace? */
+bool gp_possible(void);
 
 /* Where tracefs is, or NULL; then gp_error() says why. */
 const char *gp_tracing(void);

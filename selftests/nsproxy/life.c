@@ -12,6 +12,7 @@
  */
 #include <elf.h>
 
+#include "gp.h"
 #include "nsproxy_test.h"
 
 #define MODULE "nsproxy_defer"
@@ -67,9 +68,7 @@ static void prepare_life(void)
 		nsp_skip_all("NSPROXY_DEFER_KO does not name the module's file");
 	if (access(ko, R_OK))
 		nsp_fail_all(ko, strerror(errno));
-	can_redirect =
-		!access("/sys/kernel/tracing/set_ftrace_filter", F_OK) ||
-		!access("/sys/kernel/debug/tracing/set_ftrace_filter", F_OK);
+	can_redirect = gp_possible();
 	was_loaded = is_loaded();
 	if (was_loaded && nsp_save(&nsp_at_start))
 		nsp_fail_all("cannot read the knobs", NSP_DIR);

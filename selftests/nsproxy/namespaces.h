@@ -282,6 +282,10 @@ static inline int nsp_background_stop(struct nsp_background *bg)
 /* Why a variant cannot be had here, or NULL. */
 static inline const char *nsp_needs_mode(const char *mode)
 {
+	const char *only = getenv("NSPROXY_TEST_MODE");
+
+	if (only && strcmp(mode, only))
+		return "NSPROXY_TEST_MODE names another mode";
 	return nsp_present() || !strcmp(mode, "off")
 		? NULL : "no " NSP_DIR ": this kernel has no modes";
 }
