@@ -62,8 +62,9 @@ built_kernel() {
 	mkdir -p "$obj"
 	cat "$SCENARIO_DIR/base" "$TOP/selftests/nsproxy/config" "${own[@]}" \
 		"$SCENARIO_DIR/$name/fragment" >"$obj/fragments"
-	stamp=$(cat "$obj/fragments" "$SOURCE/Makefile" <($K_CC --version) | cksum)
-	if [[ ! -e $obj/stamp || $(<"$obj/stamp") != "$stamp" || -n $TREE ]]; then
+	stamp=$(cat "$obj/fragments" "$SOURCE/Makefile" ${TREE:+"$SOURCE.stamp"} \
+		<($K_CC --version) ${TREE:+<(echo "$K_CC ${MAKE_ARGS[*]}")} | cksum)
+	if [[ ! -e $obj/stamp || $(<"$obj/stamp") != "$stamp" ]]; then
 		rm -f "$obj/stamp"
 		need_space 3000
 		step "configuring $name from $what" "$CACHE/log/config-$K_ID.log" configure "$obj" "$name"
