@@ -53,11 +53,13 @@ USER_STYLE=$USER_STYLE,CAMELCASE,SPACING,MULTISTATEMENT_MACRO_USE_DO_WHILE,MACRO
 c_style() {
 	local kernel user result=0
 	mapfile -t kernel < <(sources 'module/*.c' 'module/*.h' 'qemu/controls/*.c' |
-		grep -vE '^module/(include/trace|compat/kcall)')
+		grep -vE '^module/(include/trace|compat/(kcall|quiesce))')
 	mapfile -t user < <(sources 'qemu/*.c' 'selftests/*.c' 'selftests/*.h' | grep -v '^qemu/controls/')
 	style , "${kernel[@]}" || result=1
 	style "$TRACE_STYLE" module/include/trace/events/nsproxy_defer.h || result=1
 	style "$MACRO_STYLE" module/compat/kcall.h || result=1
+	# On 3.x synchronize_sched() is not the same as synchronize_rcu().
+	style DEPRECATED_API module/compat/quiesce.c || result=1
 	style "$USER_STYLE" "${user[@]}" || result=1
 	return "$result"
 }
