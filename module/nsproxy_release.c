@@ -83,21 +83,24 @@ void nsproxy_release(struct nsproxy *ns)
 	 * Everything else is still there for those who found @ns under RCU.
 	 */
 	struct llist_node *node = (struct llist_node *)&ns->count;
-	bool last = add_dead(ns), queued = false;
+	bool last = add_dead(ns);
 
 	BUILD_BUG_ON(offsetof(struct nsproxy, count));
 	BUILD_BUG_ON(offsetof(struct nsproxy, uts_ns) < sizeof(*node));
 
-	if (last)
-		queued = nsproxy_defer_queue(node, true);
-	else if (IS_ENABLED(CONFIG_TINY_RCU))
-		/* There a grace period is over as soon as one asks for it. */
+	if (IS_ENABLED(CONFIG_TINY_RCU) && !last) {
+		/*
+		 * One CPU, and no preemption of readers: where this task may
+		 * sleep there is none, and the rest is quickly done.
+		 */
 		nsproxy_defer_count_inline();
-	else
-		queued = nsproxy_defer_queue_light(node);
-	if (queued)
+		remove_dead(ns->mnt_ns, ns->ipc_ns);
+		free_nsproxy(ns);
 		return;
+	}
 
+	if (last ? nsproxy_defer_queue(node, true) : nsproxy_defer_queue_light(node))
+		return;
 	remove_dead(ns->mnt_ns, ns->ipc_ns);
 	synchronize_rcu();
 	free_nsproxy(ns);
