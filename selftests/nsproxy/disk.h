@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A disk to mount: a file with an ext2 file system behind a loop device.  No
- * mkfs is needed, since a guest may not have one.
+ * A disk to mount: a file with an ext2 or FAT file system behind a loop device.
+ * No mkfs is needed, since a guest may not have one.
  */
 #ifndef NSPROXY_DISK_H
 #define NSPROXY_DISK_H
@@ -34,7 +34,8 @@ static inline int disk_format(int fd)
 } while (0)
 #define PUT(nr) (pwrite(fd, block, BLOCK, (nr) * BLOCK) == BLOCK)
 
-	if (ftruncate(fd, BLOCK * BLOCKS))
+	/* A block device has its size, and says EINVAL. */
+	if (ftruncate(fd, BLOCK * BLOCKS) && errno != EINVAL)
 		return -1;
 	/*
 	 * Block 1 is the superblock, 2 the group descriptor, 3 and 4 the
@@ -100,6 +101,32 @@ static inline int disk_format(int fd)
 #undef PUT
 #undef LE32
 #undef LE16
+}
+
+/* The same with FAT12, for vfat and msdos. */
+static inline int disk_format_fat(int fd)
+{
+	enum { SECTOR = 512, SECTORS = 512, FAT_SECTORS = 2 };
+	unsigned char sector[SECTOR] = {
+		/* a jump, the maker's name, 512 bytes in a sector, 1 in a cluster */
+		0xeb, 0x3c, 0x90, 'n', 's', 'p', 'r', 'o', 'x', 'y', ' ',
+		0x00, 0x02, 1,
+		/* 1 reserved, 1 FAT, 16 names in /, 512 in all, a fixed disk, 2 a FAT */
+		1, 0, 1, 16, 0, SECTORS & 0xff, SECTORS >> 8, 0xf8,
+		FAT_SECTORS, 0, 1, 0, 1, 0,
+		[510] = 0x55, 0xaa,
+	};
+	int i;
+
+	if (pwrite(fd, sector, SECTOR, 0) != SECTOR)
+		return -1;
+	memset(sector, 0, SECTOR);
+	/* The second sector of the FAT, and the root directory. */
+	for (i = 2; i <= 1 + FAT_SECTORS; i++)
+		if (pwrite(fd, sector, SECTOR, i * SECTOR) != SECTOR)
+			return -1;
+	memcpy(sector, "\xf8\xff\xff", 3);
+	return pwrite(fd, sector, SECTOR, SECTOR) == SECTOR ? 0 : -1;
 }
 
 /*

@@ -1,0 +1,1132 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The promise: what a program may rely on when the call has returned.
+ *
+ * A task mounts something where nobody else sees it and leaves it: by exit, by
+ * setns(2), by unshare(2) and umount(2), by umount2(MNT_DETACH).  When that has
+ * returned, the file system is shut down, and whatever shows that is tried at
+ * once: its device, its daemon, its directories, its memory, its watches.
+ *
+ * With mode=off and mode=safe every row holds as it stands.  With mode=all it
+ * holds after a write to flush; that umount(2) does as well is tested in
+ * umount_barrier.  Every row is run in all three.
+ *
+ * The races: the worker that shuts a file system down and the next user of what
+ * it holds; two namespaces with one superblock between them, each of which takes
+ * the other for the one that stays.
+ */
+#include "disk.h"
+#include "nsproxy_test.h"
+
+#include <linux/fuse.h>
+#include <sys/inotify.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+#ifndef __NR_open_tree
+#define __NR_open_tree 428
+#endif
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
+#endif
+
+#define ROUNDS 4
+
+FIXTURE(fidelity)
+{
+	struct nsp_knobs knobs;
+	struct disk disk;
+	char dir[64];
+	char mnt[80];
+	bool flush;
+};
+
+FIXTURE_VARIANT(fidelity)
+{
+	const char *mode;
+};
+
+FIXTURE_VARIANT_ADD(fidelity, off)
+{
+	.mode = "off",
+};
+
+FIXTURE_VARIANT_ADD(fidelity, safe)
+{
+	.mode = "safe",
+};
+
+FIXTURE_VARIANT_ADD(fidelity, all)
+{
+	.mode = "all",
+};
+
+/*
+ * For the tests to be seen red: NSPROXY_TEST_NO_FLUSH=1 takes mode=all at the
+ * word that is true of the other two.
+ */
+FIXTURE_SETUP(fidelity)
+{
+	ASSERT_EQ(0, nsp_save(&self->knobs));
+	ASSERT_EQ(0, nsp_set("mode", variant->mode));
+	ASSERT_EQ(0, nsp_set("max_pending", "1024"));
+	ASSERT_EQ(0, nsp_flush());
+	self->flush = !strcmp(variant->mode, "all") &&
+		      !nsp_env("NSPROXY_TEST_NO_FLUSH", 0);
+	snprintf(self->dir, sizeof(self->dir), "/tmp/nsproxy.XXXXXX");
+	ASSERT_NE(NULL, mkdtemp(self->dir));
+	/* What follows belongs to this test's process and goes with it. */
+	ASSERT_EQ(0, nsp_own_mounts());
+	ASSERT_EQ(0, mount("none", self->dir, "tmpfs", 0, NULL));
+	snprintf(self->mnt, sizeof(self->mnt), "%s/mnt", self->dir);
+	ASSERT_EQ(0, mkdir(self->mnt, 0700));
+}
+
+FIXTURE_TEARDOWN(fidelity)
+{
+	disk_drop(&self->disk);
+	umount2(self->dir, MNT_DETACH);
+	rmdir(self->dir);
+	EXPECT_EQ(0, nsp_restore(&self->knobs));
+}
+
+enum leave { BY_EXIT, BY_SETNS, BY_UNSHARE, BY_DETACH, NR_LEAVES };
+
+static const char *const leave_names[NR_LEAVES] = {
+	"exit", "setns", "unshare and umount", "MNT_DETACH",
+};
+
+/* One row: what is mounted, and how to see that it is gone. */
+struct row {
+	const char *dev;
+	const char *mnt;
+	const char *type;
+	const char *options;
+	bool flush;
+	enum leave leave;
+	int (*check)(const struct row *row);
+	int arg;
+};
+
+/* Where mode=all promises no more, this is where the promise begins. */
+static int settle(const struct row *row)
+{
+	return row->flush ? nsp_flush() : 0;
+}
+
+static int mount_row(const struct row *row)
+{
+	char path[128];
+	int fd;
+
+	CHECK(!mount(row->dev, row->mnt, row->type, 0, row->options));
+	snprintf(path, sizeof(path), "%s/file", row->mnt);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(fd >= 0);
+	CHECK(write(fd, path, sizeof(path)) == sizeof(path));
+	CHECK(!close(fd));
+	return 0;
+}
+
+static int live_row(void *arg)
+{
+	const struct row *row = arg;
+	int before = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+	CHECK(before >= 0);
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount_row(row));
+	switch (row->leave) {
+	case BY_SETNS:
+		CHECK(!setns(before, CLONE_NEWNS));
+		break;
+	case BY_UNSHARE:
+		/* The namespace that is left and umount(2) have it both. */
+		CHECK(!unshare(CLONE_NEWNS));
+		CHECK(!umount(row->mnt));
+		break;
+	case BY_DETACH:
+		CHECK(!umount2(row->mnt, MNT_DETACH));
+		break;
+	default:
+		return 0;
+	}
+	CHECK(!settle(row));
+	return row->check(row);
+}
+
+/* Leave it in every way there is; 0 if the check held each time. */
+static int run_row(struct row *row)
+{
+	int i;
+
+	for (row->leave = 0; row->leave < NR_LEAVES; row->leave++) {
+		for (i = 0; i < ROUNDS; i++) {
+			if (!nsp_run(live_row, row) && !settle(row) &&
+			    !row->check(row))
+				continue;
+			fprintf(stderr, "# left by %s, round %d\n",
+				leave_names[row->leave], i);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static const char *const block_types[] = { "ext2", "ext4", "vfat" };
+
+static int format(int fd, const char *type)
+{
+	return strcmp(type, "vfat") ? disk_format(fd) : disk_format_fat(fd);
+}
+
+static int format_device(const char *dev, const char *type)
+{
+	int fd = open(dev, O_RDWR | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK(!format(fd, type));
+	CHECK(!fsync(fd));
+	CHECK(!close(fd));
+	return 0;
+}
+
+/* The row with each of the file systems there are, on a loop device and brd. */
+static const char *run_block_rows(struct __test_metadata *_metadata,
+				  FIXTURE_DATA(fidelity) *self,
+				  int (*check)(const struct row *row))
+{
+	const char *devs[] = { self->disk.dev, "/dev/ram0" };
+	struct row row = {
+		.mnt = self->mnt,
+		.flush = self->flush,
+		.check = check,
+		.arg = self->disk.loop,
+	};
+	size_t d, t;
+	int runs = 0;
+
+	for (d = 0; d < ARRAY_SIZE(devs); d++) {
+		for (t = 0; t < ARRAY_SIZE(block_types); t++) {
+			if (access(devs[d], F_OK) ||
+			    !disk_has_filesystem(block_types[t]))
+				continue;
+			row.dev = devs[d];
+			row.type = block_types[t];
+			ASSERT_EQ(0, format_device(row.dev, row.type));
+			ASSERT_EQ(0, run_row(&row)) {
+				TH_LOG("%s on %s", row.type, row.dev);
+			}
+			runs++;
+		}
+	}
+	return runs ? NULL : "this kernel has none of ext2, ext4 and vfat";
+}
+
+static int opens_exclusively(const struct row *row)
+{
+	int fd = open(row->dev, O_RDWR | O_EXCL | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK(!close(fd));
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, device_opens_exclusively, NSP_TIMEOUT)
+{
+	const char *why = disk_make(&self->disk, self->dir);
+
+	if (!why)
+		why = run_block_rows(_metadata, self, opens_exclusively);
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+/* LTP's mkfs met EBUSY; what it makes must also be there to be mounted. */
+static int takes_mkfs(const struct row *row)
+{
+	int fd = open(row->dev, O_RDWR | O_EXCL | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK(!format(fd, row->type));
+	CHECK(!fsync(fd));
+	CHECK(!close(fd));
+	CHECK(!mount(row->dev, row->mnt, row->type, 0, NULL));
+	CHECK(!umount(row->mnt));
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, device_takes_mkfs, NSP_TIMEOUT)
+{
+	const char *why = disk_make(&self->disk, self->dir);
+
+	if (!why)
+		why = run_block_rows(_metadata, self, takes_mkfs);
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+/* A superblock that is still there is writable, and does not go read-only. */
+static int mounts_otherwise(const struct row *row)
+{
+	CHECK(!mount(row->dev, row->mnt, row->type, MS_RDONLY, NULL));
+	CHECK(!umount(row->mnt));
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, device_mounts_otherwise, NSP_TIMEOUT)
+{
+	const char *why = disk_make(&self->disk, self->dir);
+
+	if (!why)
+		why = run_block_rows(_metadata, self, mounts_otherwise);
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+/* losetup -d: in use, a loop device says 0 and stays, until it is not. */
+static int loop_clears(const struct row *row)
+{
+	struct loop_info64 info;
+	char path[128];
+	int image;
+
+	if (strncmp(row->dev, "/dev/loop", 9))
+		return 0;
+	CHECK(!ioctl(row->arg, LOOP_CLR_FD, 0));
+	CHECK(ioctl(row->arg, LOOP_GET_STATUS64, &info) && errno == ENXIO);
+	snprintf(path, sizeof(path), "%s/../image", row->mnt);
+	image = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(image >= 0);
+	CHECK(!ioctl(row->arg, LOOP_SET_FD, image));
+	CHECK(!close(image));
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, loop_device_clears, NSP_TIMEOUT)
+{
+	const char *why = disk_make(&self->disk, self->dir);
+
+	if (!why)
+		why = run_block_rows(_metadata, self, loop_clears);
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+/* rmmod: the count of a module that is a file system. */
+static int module_is_free(const struct row *row)
+{
+	char path[128], text[32];
+
+	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", row->type);
+	if (access(path, F_OK))
+		return 0;
+	CHECK(!nsp_get(path, text, sizeof(text)));
+	CHECK(atoi(text) == row->arg);
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, module_is_free, NSP_TIMEOUT)
+{
+	struct row row = {
+		.dev = self->disk.dev,
+		.mnt = self->mnt,
+		.flush = self->flush,
+		.check = module_is_free,
+	};
+	const char *why = disk_make(&self->disk, self->dir);
+	char path[128], text[32];
+	int runs = 0;
+	size_t t;
+
+	if (why)
+		SKIP(return, "%s", why);
+	for (t = 0; t < ARRAY_SIZE(block_types); t++) {
+		row.type = block_types[t];
+		snprintf(path, sizeof(path), "/sys/module/%s/refcnt", row.type);
+		if (nsp_get(path, text, sizeof(text)))
+			continue;
+		row.arg = atoi(text);
+		ASSERT_EQ(0, format_device(row.dev, row.type));
+		ASSERT_EQ(0, run_row(&row));
+		runs++;
+	}
+	if (!runs)
+		SKIP(return, "no file system of this kernel is a module");
+}
+
+/* tmpfs: the memory; 16 MB against counters that are off by less than 1 MB. */
+static long shmem_kb(void)
+{
+	char line[128];
+	long kb = -1;
+	FILE *file;
+
+	file = fopen("/proc/meminfo", "r");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "Shmem: %ld kB", &kb) == 1)
+			break;
+	fclose(file);
+	return kb;
+}
+
+static int memory_is_back(const struct row *row)
+{
+	CHECK(shmem_kb() < row->arg + 8 * 1024);
+	return 0;
+}
+
+static int fill(void *arg)
+{
+	const struct row *row = arg;
+	char path[128];
+	int fd;
+
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount_row(row));
+	snprintf(path, sizeof(path), "%s/file", row->mnt);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK(!posix_fallocate(fd, 0, 16 << 20));
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, tmpfs_gives_memory_back, NSP_TIMEOUT)
+{
+	struct row row = {
+		.dev = "none",
+		.mnt = self->mnt,
+		.type = "tmpfs",
+		.flush = self->flush,
+		.arg = shmem_kb(),
+	};
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, nsp_run(fill, &row));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, memory_is_back(&row));
+	}
+}
+
+/* overlay: with an index it insists that its directories are not in use. */
+static int mounts_overlay_again(const struct row *row)
+{
+	CHECK(!mount(row->dev, row->mnt, row->type, 0, row->options));
+	CHECK(!umount(row->mnt));
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, overlay_mounts_again, NSP_TIMEOUT)
+{
+	static const char *const subs[] = { "lower", "upper", "work" };
+	char options[512], path[128];
+	struct row row = {
+		.dev = "none",
+		.mnt = self->mnt,
+		.type = "overlay",
+		.options = options,
+		.flush = self->flush,
+		.check = mounts_overlay_again,
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(subs); i++) {
+		snprintf(path, sizeof(path), "%s/%s", self->dir, subs[i]);
+		ASSERT_EQ(0, mkdir(path, 0700));
+	}
+	snprintf(options, sizeof(options),
+		 "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work,index=on",
+		 self->dir, self->dir, self->dir);
+	if (mount("none", self->mnt, "overlay", 0, options))
+		SKIP(return, "no overlay with index=on here: %s",
+		     strerror(errno));
+	ASSERT_EQ(0, umount(self->mnt));
+	EXPECT_EQ(0, run_row(&row));
+}
+
+/* FUSE: the daemon reads ENODEV when its connection has come to its end. */
+struct fuse_life {
+	const char *dev;
+	const char *mnt;
+	const char *type;
+	int fuse;
+	int mounted;
+	int go;
+};
+
+static int mount_fuse_and_exit(void *arg)
+{
+	const struct fuse_life *life = arg;
+	char options[128], c;
+
+	CHECK(!nsp_own_mounts());
+	snprintf(options, sizeof(options),
+		 "fd=%d,rootmode=40000,user_id=0,group_id=0", life->fuse);
+	CHECK(!mount(life->dev, life->mnt, life->type, 0, options));
+	CHECK(write(life->mounted, "x", 1) == 1);
+	CHECK(read(life->go, &c, 1) == 1);
+	return 0;
+}
+
+static pid_t start_fuse_life(struct fuse_life *life, int *go)
+{
+	int mounted[2], gone[2];
+	pid_t pid;
+	char c;
+
+	life->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (life->fuse < 0 || pipe2(mounted, O_CLOEXEC) || pipe2(gone, O_CLOEXEC))
+		return -1;
+	life->mounted = mounted[1];
+	life->go = gone[0];
+	*go = gone[1];
+	pid = nsp_start(mount_fuse_and_exit, life);
+	close(mounted[1]);
+	close(gone[0]);
+	/* Before the mount there is nothing to be read from /dev/fuse. */
+	if (pid > 0 && read(mounted[0], &c, 1) != 1)
+		pid = -1;
+	close(mounted[0]);
+	return pid;
+}
+
+static int read_request(int fuse, struct fuse_in_header *header)
+{
+	static char buf[FUSE_MIN_READ_BUFFER + 65536];
+	ssize_t n;
+
+	do
+		n = read(fuse, buf, sizeof(buf));
+	while (n < 0 && (errno == EINTR || errno == ENOENT));
+	if (n < 0)
+		return -errno;
+	memcpy(header, buf, sizeof(*header));
+	return 0;
+}
+
+static int answer_init(int fuse, __u64 unique)
+{
+	struct {
+		struct fuse_out_header header;
+		struct fuse_init_out init;
+	} reply = {
+		.header.unique = unique,
+		.init.major = FUSE_KERNEL_VERSION,
+		/* 7.22 is what Linux 3.10 speaks; its reply ends after max_write. */
+		.init.minor = 22,
+		.init.max_readahead = 4096,
+		.init.max_write = 4096,
+	};
+
+	reply.header.len = sizeof(reply.header) + 24;
+	return write(fuse, &reply, reply.header.len) == reply.header.len ? 0 : -1;
+}
+
+TEST_F_TIMEOUT(fidelity, fuse_daemon_sees_the_end, NSP_TIMEOUT)
+{
+	struct fuse_life life = {
+		.dev = "none",
+		.mnt = self->mnt,
+		.type = "fuse",
+	};
+	struct row row = { .flush = self->flush };
+	struct fuse_in_header header;
+	int i, go, err;
+	pid_t pid;
+
+	if (access("/dev/fuse", F_OK))
+		SKIP(return, "no /dev/fuse: this kernel has no FUSE");
+	for (i = 0; i < ROUNDS; i++) {
+		pid = start_fuse_life(&life, &go);
+		ASSERT_LT(0, pid);
+		ASSERT_EQ(0, read_request(life.fuse, &header));
+		ASSERT_EQ(FUSE_INIT, header.opcode);
+		ASSERT_EQ(0, answer_init(life.fuse, header.unique));
+		ASSERT_EQ(1, write(go, "x", 1));
+		ASSERT_EQ(0, nsp_wait(pid));
+		ASSERT_EQ(0, settle(&row));
+		/* From now on the end must be there; so do not wait for it. */
+		ASSERT_EQ(0, fcntl(life.fuse, F_SETFL, O_NONBLOCK));
+		do
+			err = read_request(life.fuse, &header);
+		while (!err);
+		EXPECT_EQ(-ENODEV, err) {
+			TH_LOG("round %d: %s", i, strerror(-err));
+		}
+		close(life.fuse);
+		close(go);
+	}
+}
+
+/*
+ * A shutdown that takes its time, as one over a network does: FUSE on a block
+ * device waits for its daemon.  Who waits for the task waits for the daemon.
+ */
+struct slow_daemon {
+	int fuse;
+	volatile int *answered;
+};
+
+static int slow_daemon(void *arg)
+{
+	const struct timespec nap = { .tv_nsec = 200 * 1000 * 1000 };
+	const struct slow_daemon *daemon = arg;
+	struct fuse_in_header header;
+	struct fuse_out_header reply = { .len = sizeof(reply) };
+	int err;
+
+	while (!(err = read_request(daemon->fuse, &header))) {
+		if (header.opcode == FUSE_INIT) {
+			CHECK(!answer_init(daemon->fuse, header.unique));
+		} else if (header.opcode == FUSE_DESTROY) {
+			/* Not a wait for anything: this is the slowness. */
+			nanosleep(&nap, NULL);
+			*daemon->answered = 1;
+			reply.unique = header.unique;
+			CHECK(write(daemon->fuse, &reply, sizeof(reply)) ==
+			      sizeof(reply));
+		}
+	}
+	return err != -ENODEV;
+}
+
+TEST_F_TIMEOUT(fidelity, slow_shutdown_is_over, NSP_TIMEOUT)
+{
+	struct slow_daemon daemon = { .answered = nsp_shared(sizeof(int)) };
+	const char *why = disk_make(&self->disk, self->dir);
+	struct fuse_life life = {
+		.dev = self->disk.dev,
+		.mnt = self->mnt,
+		.type = "fuseblk",
+	};
+	struct row row = { .dev = self->disk.dev, .flush = self->flush };
+	pid_t pid, server;
+	int go;
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (!disk_has_filesystem("fuseblk"))
+		SKIP(return, "this kernel has no fuseblk (CONFIG_FUSE_FS, CONFIG_BLOCK)");
+	ASSERT_NE(NULL, daemon.answered);
+	pid = start_fuse_life(&life, &go);
+	ASSERT_LT(0, pid);
+	daemon.fuse = life.fuse;
+	server = nsp_start(slow_daemon, &daemon);
+	ASSERT_LT(0, server);
+	ASSERT_EQ(1, write(go, "x", 1));
+	ASSERT_EQ(0, nsp_wait(pid));
+	ASSERT_EQ(0, settle(&row));
+	EXPECT_EQ(1, *daemon.answered);
+	EXPECT_EQ(0, opens_exclusively(&row));
+	close(life.fuse);
+	EXPECT_EQ(0, nsp_wait(server));
+}
+
+/*
+ * A task that mounts something, says so, and leaves it when it is told to:
+ * meanwhile others look into its namespace.
+ */
+struct held {
+	const struct row *row;
+	int ready[2];
+	int go[2];
+};
+
+static int held_life(void *arg)
+{
+	const struct held *held = arg;
+	char c;
+
+	CHECK(!nsp_own_mounts());
+	if (held->row->dev)
+		CHECK(!mount(held->row->dev, held->row->mnt, held->row->type, 0,
+			     held->row->options));
+	CHECK(!close(held->go[1]));
+	CHECK(write(held->ready[1], "x", 1) == 1);
+	/* End of file is the word. */
+	CHECK(read(held->go[0], &c, 1) == 0);
+	return 0;
+}
+
+static int held_open(struct held *held, const struct row *row)
+{
+	held->row = row;
+	return pipe2(held->ready, O_CLOEXEC) || pipe2(held->go, O_CLOEXEC);
+}
+
+static pid_t held_start(struct held *held)
+{
+	pid_t pid = nsp_start(held_life, held);
+	char c;
+
+	return pid > 0 && read(held->ready[0], &c, 1) == 1 ? pid : -1;
+}
+
+static void held_go(struct held *held)
+{
+	close(held->go[0]);
+	close(held->go[1]);
+	close(held->ready[0]);
+	close(held->ready[1]);
+}
+
+static const char *block_type(void)
+{
+	size_t t;
+
+	for (t = 0; t < ARRAY_SIZE(block_types); t++)
+		if (disk_has_filesystem(block_types[t]))
+			return block_types[t];
+	return NULL;
+}
+
+#define NO_BLOCK_TYPE "this kernel has none of ext2, ext4 and vfat"
+
+/* An fd on a file of a dead namespace is the last to hold the device. */
+TEST_F_TIMEOUT(fidelity, open_file_is_the_last_hold, NSP_TIMEOUT)
+{
+	struct row row = {
+		.mnt = self->mnt,
+		.type = block_type(),
+		.flush = self->flush,
+	};
+	const char *why = disk_make(&self->disk, self->dir);
+	struct held held;
+	char path[160];
+	pid_t pid;
+	int i, fd;
+
+	if (why || !row.type)
+		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
+	row.dev = self->disk.dev;
+	ASSERT_EQ(0, format_device(row.dev, row.type));
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, held_open(&held, &row));
+		pid = held_start(&held);
+		ASSERT_LT(0, pid);
+		snprintf(path, sizeof(path), "/proc/%d/root%s", (int)pid,
+			 self->mnt);
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		ASSERT_LE(0, fd);
+		held_go(&held);
+		ASSERT_EQ(0, nsp_wait(pid));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(-1, open(row.dev, O_RDWR | O_EXCL | O_CLOEXEC));
+		EXPECT_EQ(EBUSY, errno);
+		ASSERT_EQ(0, close(fd));
+		EXPECT_EQ(0, opens_exclusively(&row));
+	}
+}
+
+/* A namespace that an fd keeps alive dies by close(2). */
+TEST_F_TIMEOUT(fidelity, namespace_pinned_by_fd, NSP_TIMEOUT)
+{
+	struct row row = {
+		.mnt = self->mnt,
+		.type = block_type(),
+		.flush = self->flush,
+	};
+	const char *why = disk_make(&self->disk, self->dir);
+	struct held held;
+	char path[160];
+	pid_t pid;
+	int i, fd;
+
+	if (why || !row.type)
+		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
+	row.dev = self->disk.dev;
+	ASSERT_EQ(0, format_device(row.dev, row.type));
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, held_open(&held, &row));
+		pid = held_start(&held);
+		ASSERT_LT(0, pid);
+		snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		ASSERT_LE(0, fd);
+		held_go(&held);
+		ASSERT_EQ(0, nsp_wait(pid));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(-1, open(row.dev, O_RDWR | O_EXCL | O_CLOEXEC));
+		ASSERT_EQ(0, close(fd));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, opens_exclusively(&row));
+	}
+}
+
+/* IN_UNMOUNT is there to be read, also where the file system has no contents. */
+static void check_watch(struct __test_metadata *_metadata,
+			FIXTURE_DATA(fidelity) *self, const char *type)
+{
+	struct row row = {
+		.dev = "none",
+		.mnt = self->mnt,
+		.type = type,
+		.flush = self->flush,
+	};
+	struct inotify_event event;
+	struct held held;
+	char path[160];
+	int fd, wd;
+	pid_t pid;
+
+	ASSERT_EQ(0, held_open(&held, &row));
+	pid = held_start(&held);
+	ASSERT_LT(0, pid);
+	fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	ASSERT_LE(0, fd);
+	snprintf(path, sizeof(path), "/proc/%d/root%s", (int)pid, self->mnt);
+	wd = inotify_add_watch(fd, path, IN_DELETE_SELF);
+	ASSERT_LE(0, wd);
+	held_go(&held);
+	ASSERT_EQ(0, nsp_wait(pid));
+	ASSERT_EQ(0, settle(&row));
+	EXPECT_EQ(sizeof(event), read(fd, &event, sizeof(event))) {
+		TH_LOG("%s: %s", type, strerror(errno));
+	}
+	EXPECT_EQ(IN_UNMOUNT, event.mask & IN_UNMOUNT);
+	close(fd);
+}
+
+TEST_F_TIMEOUT(fidelity, inotify_sees_unmount, NSP_TIMEOUT)
+{
+	check_watch(_metadata, self, "tmpfs");
+	check_watch(_metadata, self, "proc");
+}
+
+/* Nothing is passed on to a namespace that is dead, and nothing stays there. */
+TEST_F_TIMEOUT(fidelity, no_propagation_into_the_dead, NSP_TIMEOUT)
+{
+	struct row row = { .mnt = self->mnt, .flush = self->flush };
+	const char *why = disk_make(&self->disk, self->dir);
+	const char *type = block_type();
+	char point[128];
+	int i, ready[2], go[2];
+	pid_t pid;
+	char c;
+
+	if (why || !type)
+		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
+	ASSERT_EQ(0, format_device(self->disk.dev, type));
+	ASSERT_EQ(0, mount("none", self->mnt, "tmpfs", 0, NULL));
+	snprintf(point, sizeof(point), "%s/point", self->mnt);
+	ASSERT_EQ(0, mkdir(point, 0700));
+	row.dev = self->disk.dev;
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, mount("none", self->mnt, NULL, MS_SHARED, NULL));
+		ASSERT_EQ(0, pipe2(ready, O_CLOEXEC));
+		ASSERT_EQ(0, pipe2(go, O_CLOEXEC));
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			close(go[1]);
+			if (unshare(CLONE_NEWNS) || write(ready[1], "x", 1) != 1)
+				_exit(1);
+			_exit(read(go[0], &c, 1) != 0);
+		}
+		ASSERT_EQ(1, read(ready[0], &c, 1));
+		close(go[1]);
+		ASSERT_EQ(0, nsp_wait(pid));
+		ASSERT_EQ(0, settle(&row));
+		ASSERT_EQ(0, mount(row.dev, point, type, 0, NULL));
+		/* What the dead one got of it would now be on its own. */
+		ASSERT_EQ(0, mount("none", self->mnt, NULL, MS_PRIVATE, NULL));
+		ASSERT_EQ(0, umount2(point, MNT_DETACH));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, opens_exclusively(&row));
+		close(go[0]);
+		close(ready[0]);
+		close(ready[1]);
+	}
+	ASSERT_EQ(0, umount(self->mnt));
+}
+
+/* A tree that open_tree(2) made is gone when its fd is closed. */
+TEST_F_TIMEOUT(fidelity, detached_tree_is_gone, NSP_TIMEOUT)
+{
+	struct row row = { .mnt = self->mnt, .flush = self->flush };
+	const char *why = disk_make(&self->disk, self->dir);
+	const char *type = block_type();
+	int i, fd;
+
+	if (why || !type)
+		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
+	row.dev = self->disk.dev;
+	ASSERT_EQ(0, format_device(row.dev, type));
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, mount(row.dev, self->mnt, type, 0, NULL));
+		fd = syscall(__NR_open_tree, AT_FDCWD, self->mnt,
+			     OPEN_TREE_CLONE | O_CLOEXEC);
+		if (fd < 0 && errno == ENOSYS) {
+			umount(self->mnt);
+			SKIP(return, "open_tree() came with Linux 5.2");
+		}
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, umount(self->mnt));
+		EXPECT_EQ(-1, open(row.dev, O_RDWR | O_EXCL | O_CLOEXEC));
+		ASSERT_EQ(0, close(fd));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, opens_exclusively(&row));
+	}
+}
+
+/* What every container does: a new root, and the old one detached. */
+static int pivot_life(void *arg)
+{
+	const struct row *row = arg;
+	struct row inside = { .dev = "/node" };
+	struct stat st;
+
+	CHECK(!stat(row->dev, &st));
+	CHECK(!nsp_own_mounts());
+	/* A rootfs cannot be pivoted, so put something on top of it before. */
+	CHECK(!mount("/", row->mnt, NULL, MS_BIND, NULL));
+	CHECK(!chdir(row->mnt));
+	CHECK(!mount(".", "/", NULL, MS_MOVE, NULL));
+	CHECK(!chroot("."));
+	/* The old root, with the disk in it... */
+	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
+	CHECK(!mkdir("/tmp/disk", 0700));
+	CHECK(!mknod("/tmp/node", S_IFBLK | 0600, st.st_rdev));
+	CHECK(!mount("/tmp/node", "/tmp/disk", row->type, 0, NULL));
+	/* ...and the new one. */
+	CHECK(!mkdir("/tmp/root", 0700));
+	CHECK(!mount("none", "/tmp/root", "tmpfs", 0, NULL));
+	CHECK(!mkdir("/tmp/root/old", 0700));
+	CHECK(!mknod("/tmp/root/node", S_IFBLK | 0600, st.st_rdev));
+	CHECK(!chdir("/tmp/root"));
+	CHECK(!syscall(SYS_pivot_root, ".", "old"));
+	CHECK(!chdir("/"));
+	CHECK(!umount2("/old", MNT_DETACH));
+	/* There is no file here to flush by; the parent does. */
+	return row->flush ? 0 : opens_exclusively(&inside);
+}
+
+TEST_F_TIMEOUT(fidelity, old_root_is_gone, NSP_TIMEOUT)
+{
+	struct row row = {
+		.mnt = self->mnt,
+		.type = block_type(),
+		.flush = self->flush,
+	};
+	const char *why = disk_make(&self->disk, self->dir);
+	int i;
+
+	if (why || !row.type)
+		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
+	row.dev = self->disk.dev;
+	ASSERT_EQ(0, format_device(row.dev, row.type));
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, nsp_run(pivot_life, &row));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, opens_exclusively(&row));
+	}
+}
+
+/*
+ * Namespaces that share a superblock and die at the same moment, and the one
+ * that they have it from unmounts it just then.
+ */
+static void check_many(struct __test_metadata *_metadata,
+		       FIXTURE_DATA(fidelity) *self, int n, int host_flags)
+{
+	struct row row = { .mnt = self->mnt, .flush = self->flush };
+	const char *why = disk_make(&self->disk, self->dir);
+	const char *type = block_type();
+	struct row nothing = {};
+	struct held held;
+	pid_t pids[20];
+	int i, round;
+
+	if (why || !type)
+		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
+	row.dev = self->disk.dev;
+	ASSERT_EQ(0, format_device(row.dev, type));
+	for (round = 0; round < ROUNDS; round++) {
+		ASSERT_EQ(0, mount(row.dev, row.mnt, type, 0, NULL));
+		ASSERT_EQ(0, held_open(&held, &nothing));
+		for (i = 0; i < n; i++) {
+			pids[i] = held_start(&held);
+			ASSERT_LT(0, pids[i]);
+		}
+		held_go(&held);
+		ASSERT_EQ(0, umount2(row.mnt, host_flags));
+		for (i = 0; i < n; i++)
+			ASSERT_EQ(0, nsp_wait(pids[i]));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, opens_exclusively(&row)) {
+			TH_LOG("round %d", round);
+		}
+	}
+}
+
+TEST_F_TIMEOUT(fidelity, two_share_it_and_umount, NSP_TIMEOUT)
+{
+	check_many(_metadata, self, 2, 0);
+}
+
+TEST_F_TIMEOUT(fidelity, twenty_share_it_and_umount, NSP_TIMEOUT)
+{
+	check_many(_metadata, self, 20, 0);
+}
+
+TEST_F_TIMEOUT(fidelity, twenty_share_it_and_detach, NSP_TIMEOUT)
+{
+	check_many(_metadata, self, 20, MNT_DETACH);
+}
+
+/*
+ * One namespace dies while another has the same superblock; that one dies at
+ * once after it, and must outlast what is pending of the first.
+ */
+TEST_F_TIMEOUT(fidelity, one_after_the_other, NSP_TIMEOUT)
+{
+	struct row row = { .mnt = self->mnt, .flush = self->flush };
+	const char *why = disk_make(&self->disk, self->dir);
+	const char *type = block_type();
+	struct row nothing = {};
+	struct held held[2];
+	pid_t pids[2];
+	int i, round;
+
+	if (why || !type)
+		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
+	row.dev = self->disk.dev;
+	ASSERT_EQ(0, format_device(row.dev, type));
+	for (round = 0; round < 4 * ROUNDS; round++) {
+		ASSERT_EQ(0, mount(row.dev, row.mnt, type, 0, NULL));
+		for (i = 0; i < 2; i++) {
+			ASSERT_EQ(0, held_open(&held[i], &nothing));
+			pids[i] = held_start(&held[i]);
+			ASSERT_LT(0, pids[i]);
+		}
+		ASSERT_EQ(0, umount(row.mnt));
+		held_go(&held[1]);
+		ASSERT_EQ(0, nsp_wait(pids[1]));
+		held_go(&held[0]);
+		ASSERT_EQ(0, nsp_wait(pids[0]));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, opens_exclusively(&row)) {
+			TH_LOG("round %d", round);
+		}
+	}
+}
+
+/* What a bind mount held is free as soon as its name is gone. */
+static int bind_file(void *arg)
+{
+	const char *dir = arg;
+	char from[128], to[128];
+
+	snprintf(from, sizeof(from), "%s/big", dir);
+	snprintf(to, sizeof(to), "%s/small", dir);
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount(from, to, NULL, MS_BIND, NULL));
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, removed_root_is_free, NSP_TIMEOUT)
+{
+	struct row row = { .flush = self->flush };
+	struct statfs before, after;
+	char big[128], other[128];
+	int i, fd;
+
+	snprintf(big, sizeof(big), "%s/big", self->dir);
+	snprintf(other, sizeof(other), "%s/small", self->dir);
+	for (i = 0; i < ROUNDS; i++) {
+		fd = open(other, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		ASSERT_LE(0, fd);
+		close(fd);
+		ASSERT_EQ(0, statfs(self->dir, &before));
+		fd = open(big, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, posix_fallocate(fd, 0, 1 << 20));
+		close(fd);
+		ASSERT_EQ(0, nsp_run(bind_file, self->dir));
+		ASSERT_EQ(0, settle(&row));
+		ASSERT_EQ(0, i % 2 ? rename(other, big) : unlink(big));
+		ASSERT_EQ(0, statfs(self->dir, &after));
+		EXPECT_EQ(before.f_bfree, after.f_bfree);
+	}
+}
+
+/* A namespace that only a bind mount held counts no longer. */
+static int bind_ns(void *arg)
+{
+	const char *dir = arg;
+	char path[128];
+	int fd;
+
+	CHECK(!nsp_own_mounts());
+	if (unshare(CLONE_NEWUTS))
+		return errno;
+	snprintf(path, sizeof(path), "%s/ns", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(fd >= 0);
+	close(fd);
+	CHECK(!mount("/proc/self/ns/uts", path, NULL, MS_BIND, NULL));
+	return 0;
+}
+
+static int bind_ns_again_and_again(void *arg)
+{
+	int i;
+
+	CHECK(!nsp_own_user());
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount("none", arg, "tmpfs", 0, NULL));
+	CHECK(!nsp_put("/proc/sys/user/max_uts_namespaces", "1"));
+	for (i = 0; i < 20; i++) {
+		int rc = nsp_run(bind_ns, arg);
+
+		if (rc) {
+			fprintf(stderr, "# round %d: %s\n", i, strerror(rc));
+			return 1;
+		}
+	}
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, bound_namespace_is_gone, NSP_TIMEOUT)
+{
+	if (!nsp_supported(CLONE_NEWUTS) || !nsp_supported(CLONE_NEWUSER))
+		SKIP(return, "this kernel lacks UTS or user namespaces");
+	if (access("/proc/sys/user/max_uts_namespaces", F_OK))
+		SKIP(return, "this kernel has no limits for namespaces (they came with 4.9)");
+	EXPECT_EQ(0, nsp_run(bind_ns_again_and_again, self->mnt));
+}
+
+/* Many users, each at the limit of their own, and nobody meets it. */
+static int user_at_limit(void *arg)
+{
+	int i;
+
+	(void)arg;
+	CHECK(!nsp_own_user());
+	CHECK(!nsp_put("/proc/sys/user/max_mnt_namespaces", "2"));
+	for (i = 0; i < 20; i++)
+		CHECK(nsp_hold_many(CLONE_NEWNS, 2) == 0);
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, users_at_their_limits, NSP_TIMEOUT)
+{
+	pid_t pids[8];
+	size_t i;
+
+	if (!nsp_supported(CLONE_NEWUSER))
+		SKIP(return, "this kernel lacks user namespaces");
+	if (access("/proc/sys/user/max_mnt_namespaces", F_OK))
+		SKIP(return, "this kernel has no limits for namespaces (they came with 4.9)");
+	for (i = 0; i < ARRAY_SIZE(pids); i++) {
+		pids[i] = nsp_start(user_at_limit, NULL);
+		ASSERT_LT(0, pids[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(pids); i++)
+		EXPECT_EQ(0, nsp_wait(pids[i]));
+}
+
+NSP_TEST_MAIN(nsp_prepare_present)

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The promise: with mode=safe on a patched kernel, no task waits for the end of
+ * a mount namespace that nobody can miss, and each does for one that somebody
+ * can.  The grace periods that the caller waits for are counted.
+ *
+ * What can be missed is decided for every mount, so each kind of mount is tried
+ * alone.  That a wait is for something is the other half of this, see fidelity.
+ */
+#include "disk.h"
+#include "nsproxy_test.h"
+
+#include <sys/inotify.h>
+#include <sys/statfs.h>
+
+FIXTURE(safe)
+{
+	struct nsp_knobs knobs;
+	struct disk disk;
+	char dir[64];
+	char mnt[80];
+};
+
+FIXTURE_SETUP(safe)
+{
+	char path[128];
+	int fd;
+
+	ASSERT_EQ(0, nsp_save(&self->knobs));
+	ASSERT_EQ(0, nsp_set("mode", "safe"));
+	ASSERT_EQ(0, nsp_set("max_pending", "1024"));
+	ASSERT_EQ(0, nsp_flush());
+	snprintf(self->dir, sizeof(self->dir), "/tmp/nsproxy.XXXXXX");
+	ASSERT_NE(NULL, mkdtemp(self->dir));
+	/* What follows belongs to this test's process and goes with it. */
+	ASSERT_EQ(0, nsp_own_mounts());
+	ASSERT_EQ(0, mount("none", self->dir, "tmpfs", 0, NULL));
+	snprintf(self->mnt, sizeof(self->mnt), "%s/mnt", self->dir);
+	ASSERT_EQ(0, mkdir(self->mnt, 0700));
+	snprintf(path, sizeof(path), "%s/file", self->dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_LE(0, fd);
+	close(fd);
+}
+
+FIXTURE_TEARDOWN(safe)
+{
+	disk_drop(&self->disk);
+	umount2(self->dir, MNT_DETACH);
+	rmdir(self->dir);
+	EXPECT_EQ(0, nsp_restore(&self->knobs));
+}
+
+struct part {
+	const char *from;
+	const char *to;
+	const char *type;
+	unsigned long flags;
+};
+
+static int mount_all(const struct part *part)
+{
+	for (; part->to; part++) {
+		if (mount(part->from, part->to, part->type, part->flags, NULL)) {
+			fprintf(stderr, "# %s (%s): %s\n", part->to,
+				part->type ? part->type : "bind",
+				strerror(errno));
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static int live(void *arg)
+{
+	CHECK(!nsp_own_mounts());
+	return mount_all(arg);
+}
+
+/* Grace periods that a life with these mounts waits for, or -1. */
+static long count_life(struct __test_metadata *_metadata, int (*fn)(void *),
+		       void *arg)
+{
+	long gps;
+
+	ASSERT_EQ(0, nsp_flush());
+	ASSERT_EQ(0, gp_begin());
+	ASSERT_EQ(0, nsp_run(fn, arg));
+	gps = gp_end();
+	ASSERT_LE(0, gps) {
+		TH_LOG("cannot count grace periods: %s", gp_error());
+	}
+	return gps;
+}
+
+#define EXPECT_NO_WAIT(fn, arg)						\
+	EXPECT_EQ(0, count_life(_metadata, fn, arg)) {			\
+		TH_LOG("the caller waited in:\n%s", gp_calls());	\
+	}
+#define EXPECT_WAIT(fn, arg)						\
+	EXPECT_LT(0, count_life(_metadata, fn, arg))
+
+/* What a container runtime mounts, but for a root of its own. */
+TEST_F_TIMEOUT(safe, container, NSP_TIMEOUT)
+{
+	char names[6][128];
+	struct part parts[] = {
+		{ "/", names[0], NULL, MS_BIND },
+		{ "proc", names[1], "proc" },
+		{ "sysfs", names[2], "sysfs" },
+		{ "devpts", names[3], "devpts" },
+		{ "mqueue", names[4], "mqueue" },
+		{ "none", names[5], "tmpfs" },
+		{},
+	};
+	long deferred = nsp_num("stats/deferred");
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(names[i], sizeof(names[i]), "%s/%zu", self->dir, i);
+		ASSERT_EQ(0, mkdir(names[i], 0700));
+	}
+	for (i = 0; i < 5; i++)
+		EXPECT_NO_WAIT(live, parts);
+	EXPECT_LE(deferred + 5, nsp_num("stats/deferred"));
+	ASSERT_EQ(0, nsp_flush());
+	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
+}
+
+static int live_and_unshare(void *arg)
+{
+	CHECK(!live(arg));
+	CHECK(!unshare(CLONE_NEWNS));
+	return 0;
+}
+
+TEST_F_TIMEOUT(safe, container_by_unshare, NSP_TIMEOUT)
+{
+	struct part parts[] = {
+		{ "proc", self->mnt, "proc" },
+		{},
+	};
+
+	EXPECT_NO_WAIT(live_and_unshare, parts);
+}
+
+TEST_F_TIMEOUT(safe, cgroup2, NSP_TIMEOUT)
+{
+	struct part parts[] = {
+		{ "none", self->mnt, "cgroup2" },
+		{},
+	};
+
+	if (access("/proc/self/cgroup", F_OK) || nsp_run(live, parts))
+		SKIP(return, "cgroup2 cannot be mounted here");
+	EXPECT_NO_WAIT(live, parts);
+}
+
+/* A directory and a file of a file system that stays. */
+TEST_F_TIMEOUT(safe, binds, NSP_TIMEOUT)
+{
+	char sub[128], file[128], target[128];
+	struct part dirs[] = {
+		{ sub, self->mnt, NULL, MS_BIND },
+		{},
+	};
+	struct part files[] = {
+		{ file, target, NULL, MS_BIND },
+		{ "/dev/null", target, NULL, MS_BIND },
+		{},
+	};
+	int fd;
+
+	snprintf(sub, sizeof(sub), "%s/sub", self->dir);
+	snprintf(file, sizeof(file), "%s/file", self->dir);
+	snprintf(target, sizeof(target), "%s/target", self->dir);
+	ASSERT_EQ(0, mkdir(sub, 0700));
+	fd = open(target, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_LE(0, fd);
+	close(fd);
+	EXPECT_NO_WAIT(live, dirs);
+	EXPECT_NO_WAIT(live, files);
+}
+
+static int live_and_fill(void *arg)
+{
+	const struct part *part = arg;
+	char path[128];
+	int fd;
+
+	CHECK(!live(arg));
+	snprintf(path, sizeof(path), "%s/file", part->to);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(fd >= 0);
+	CHECK(!close(fd));
+	return 0;
+}
+
+/* Nobody can fill an empty tmpfs any more, unless it is held open. */
+static int live_and_hold(void *arg)
+{
+	const struct part *part = arg;
+
+	CHECK(!live(arg));
+	/* Files that a task leaves open outlive its namespaces by a little. */
+	CHECK(open(part->to, O_RDONLY | O_DIRECTORY | O_CLOEXEC) >= 0);
+	return 0;
+}
+
+TEST_F_TIMEOUT(safe, tmpfs, NSP_TIMEOUT)
+{
+	struct part parts[] = {
+		{ "none", self->mnt, "tmpfs" },
+		{},
+	};
+
+	EXPECT_NO_WAIT(live, parts);
+	EXPECT_WAIT(live_and_fill, parts);
+	EXPECT_WAIT(live_and_hold, parts);
+}
+
+static int live_and_watch(void *arg)
+{
+	const struct part *part = arg;
+	int fd;
+
+	CHECK(!live(arg));
+	fd = inotify_init1(IN_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK(inotify_add_watch(fd, part->to, IN_DELETE_SELF) >= 0);
+	return 0;
+}
+
+TEST_F_TIMEOUT(safe, watched, NSP_TIMEOUT)
+{
+	struct part parts[] = {
+		{ "proc", self->mnt, "proc" },
+		{},
+	};
+
+	EXPECT_WAIT(live_and_watch, parts);
+}
+
+static int live_and_remove(void *arg)
+{
+	const struct part *part = arg;
+
+	CHECK(!live(arg));
+	CHECK(!unlink(part->from));
+	return 0;
+}
+
+/* A file that only a bind mount still holds has its space until that ends. */
+TEST_F_TIMEOUT(safe, bind_of_a_removed_file, NSP_TIMEOUT)
+{
+	char file[128], target[128];
+	struct part parts[] = {
+		{ file, target, NULL, MS_BIND },
+		{},
+	};
+	int fd;
+
+	snprintf(file, sizeof(file), "%s/file", self->dir);
+	snprintf(target, sizeof(target), "%s/target", self->dir);
+	fd = open(target, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_LE(0, fd);
+	close(fd);
+	EXPECT_WAIT(live_and_remove, parts);
+}
+
+TEST_F_TIMEOUT(safe, disk, NSP_TIMEOUT)
+{
+	struct part parts[] = {
+		{ self->disk.dev, self->mnt, NULL },
+		{},
+	};
+	const char *why = disk_make(&self->disk, self->dir);
+	int fd;
+
+	if (why)
+		SKIP(return, "%s", why);
+	parts[0].type = disk_has_filesystem("ext4") ? "ext4" : "ext2";
+	if (!disk_has_filesystem(parts[0].type))
+		SKIP(return, "this kernel has neither ext2 nor ext4");
+	EXPECT_WAIT(live, parts);
+	fd = open(self->disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	EXPECT_LE(0, fd);
+	close(fd);
+
+	/* While somebody else has it mounted, nothing depends on the other. */
+	ASSERT_EQ(0, mount(self->disk.dev, self->mnt, parts[0].type, 0, NULL));
+	EXPECT_NO_WAIT(live, parts + 1);
+	ASSERT_EQ(0, umount(self->mnt));
+	fd = open(self->disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	EXPECT_LE(0, fd);
+	close(fd);
+}
+
+/* What a container runtime does with the old root. */
+static int live_and_detach(void *arg)
+{
+	const struct part *part = arg;
+
+	CHECK(!live(arg));
+	CHECK(!umount2(part->to, MNT_DETACH));
+	return 0;
+}
+
+TEST_F_TIMEOUT(safe, detach, NSP_TIMEOUT)
+{
+	struct part parts[] = {
+		{ "/", self->mnt, NULL, MS_BIND },
+		{},
+	};
+
+	EXPECT_NO_WAIT(live_and_detach, parts);
+}
+
+static void prepare_safe(void)
+{
+	nsp_prepare_count();
+	if (!access("/sys/module/nsproxy_defer/initstate", F_OK))
+		nsp_skip_all("mode=safe of the module defers nothing: only a patched kernel knows what is safe");
+}
+
+NSP_TEST_MAIN(prepare_safe)
