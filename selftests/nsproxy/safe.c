@@ -11,7 +11,7 @@
 #include "nsproxy_test.h"
 
 #include <sys/inotify.h>
-#include <sys/statfs.h>
+#include <sys/sysmacros.h>
 
 FIXTURE(safe)
 {
@@ -127,6 +127,40 @@ TEST_F_TIMEOUT(safe, container, NSP_TIMEOUT)
 	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
 }
 
+/* All of a container's life: three waits, where nothing is deferred. */
+static int container_life(void *arg)
+{
+	CHECK(!nsp_own_mounts());
+	/* A rootfs cannot be pivoted, so put something on top of it before. */
+	CHECK(!mount("/", arg, NULL, MS_BIND, NULL));
+	CHECK(!chdir(arg));
+	CHECK(!mount(".", "/", NULL, MS_MOVE, NULL));
+	CHECK(!chroot("."));
+	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
+	CHECK(!mkdir("/tmp/root", 0700));
+	CHECK(!mount("none", "/tmp/root", "tmpfs", 0, NULL));
+	CHECK(!mkdir("/tmp/root/old", 0700));
+	CHECK(!mkdir("/tmp/root/dev", 0700));
+	CHECK(!mkdir("/tmp/root/proc", 0700));
+	CHECK(!mkdir("/tmp/root/usr", 0700));
+	CHECK(!mount("/", "/tmp/root/usr", NULL, MS_BIND, NULL));
+	CHECK(!mount("proc", "/tmp/root/proc", "proc", 0, NULL));
+	CHECK(!mount("none", "/tmp/root/dev", "tmpfs", 0, NULL));
+	CHECK(!mknod("/tmp/root/dev/null", S_IFCHR | 0600, makedev(1, 3)));
+	CHECK(!chdir("/tmp/root"));
+	CHECK(!syscall(SYS_pivot_root, ".", "old"));
+	CHECK(!chdir("/"));
+	CHECK(!umount2("/old", MNT_DETACH));
+	return 0;
+}
+
+TEST_F_TIMEOUT(safe, container_life, NSP_TIMEOUT)
+{
+	EXPECT_NO_WAIT(container_life, self->mnt);
+	ASSERT_EQ(0, nsp_set("mode", "off"));
+	EXPECT_WAIT(container_life, self->mnt);
+}
+
 static int live_and_unshare(void *arg)
 {
 	CHECK(!live(arg));
@@ -192,7 +226,22 @@ static int live_and_fill(void *arg)
 	snprintf(path, sizeof(path), "%s/file", part->to);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	CHECK(fd >= 0);
+	CHECK(write(fd, path, sizeof(path)) == sizeof(path));
 	CHECK(!close(fd));
+	return 0;
+}
+
+/* What a /dev is made of holds no memory that anybody could count on. */
+static int live_with_names(void *arg)
+{
+	const struct part *part = arg;
+
+	CHECK(!live(arg));
+	CHECK(!chdir(part->to));
+	CHECK(!mkdir("shm", 0700));
+	CHECK(!mknod("null", S_IFCHR | 0600, makedev(1, 3)));
+	CHECK(!symlink("/proc/self/fd", "fd"));
+	CHECK(!chdir("/"));
 	return 0;
 }
 
@@ -215,6 +264,7 @@ TEST_F_TIMEOUT(safe, tmpfs, NSP_TIMEOUT)
 	};
 
 	EXPECT_NO_WAIT(live, parts);
+	EXPECT_NO_WAIT(live_with_names, parts);
 	EXPECT_WAIT(live_and_fill, parts);
 	EXPECT_WAIT(live_and_hold, parts);
 }
