@@ -369,7 +369,7 @@ TEST_F_TIMEOUT(safe, detach, NSP_TIMEOUT)
 static void prepare_safe(void)
 {
 	if (!access("/sys/module/nsproxy_defer/initstate", F_OK))
-		nsp_skip_all("mode=safe of the module defers nothing: only a patched kernel knows what is safe");
+		nsp_skip_all("defers nothing: only a patched kernel knows what is safe");
 	nsp_prepare_count();
 }
 
