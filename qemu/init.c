@@ -447,9 +447,9 @@ static void measure(char *mode, char *runs, char *ops)
 static void measure_all(char *mode, char *runs)
 {
 	say("measuring %s", mode);
-	measure(mode, "1000", "setns_net,unshare_uts,fork_exit");
+	measure(mode, "500", "setns_net,unshare_uts,fork_exit");
 	measure(mode, runs, "unshare_mnt,fork_mnt_exit");
-	measure(mode, "100", "unshare_ipc,fork_all_exit");
+	measure(mode, "50", "unshare_ipc,fork_all_exit");
 }
 
 static void job_demo(void)
