@@ -429,7 +429,7 @@ static void job_wait(void)
 static void measure(char *mode, char *runs, char *ops)
 {
 	char *const argv[] = {
-		"/bin/nsmeasure", "-v", "-m", mode, "-n", runs, "-o",
+		"/bin/nsmeasure", "-v", "-m", mode, "-n", runs, "-g", "10", "-o",
 		strdup(ops), NULL
 	};
 
@@ -449,7 +449,7 @@ static void measure_all(char *mode, char *runs)
 	say("measuring %s", mode);
 	measure(mode, "500", "setns_net,unshare_uts,fork_exit");
 	measure(mode, runs, "unshare_mnt,fork_mnt_exit");
-	measure(mode, "50", "unshare_ipc,fork_all_exit");
+	measure(mode, "30", "unshare_ipc,fork_all_exit");
 }
 
 static void job_demo(void)

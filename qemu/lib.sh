@@ -394,7 +394,7 @@ boot() {
 	pid=$!
 	while :; do
 		TEXT=
-		if read -r -t 5 line; then
+		if read -r -t 0.5 line; then
 			"$filter" "${line%$'\r'}"
 		elif (($? <= 128)); then
 			break
