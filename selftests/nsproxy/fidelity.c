@@ -352,7 +352,7 @@ TEST_F_TIMEOUT(fidelity, module_is_free, NSP_TIMEOUT)
 		runs++;
 	}
 	if (!runs)
-		SKIP(return, "no file system of this kernel is a module");
+		SKIP(return, "no file system for disks is a loaded module here");
 }
 
 /* tmpfs: the memory; 16 MB against counters that are off by less than 1 MB. */
