@@ -241,6 +241,12 @@ static bool arrivals_empty(void)
 	return llist_empty(&arrivals[HEAVY]) && llist_empty(&arrivals[LIGHT]);
 }
 
+/* The batch of whatever was queued last. */
+static unsigned long newest_batch(void)
+{
+	return arrivals_empty() ? next_batch - 1 : next_batch;
+}
+
 static bool any(struct llist_node * const *members)
 {
 	return members[HEAVY] || members[LIGHT];
@@ -562,11 +568,13 @@ bool nsproxy_defer_kick(void)
  * Context: process context, may sleep, for a grace period or two and for as
  * long as file systems take to shut down. The caller must hold no lock that a
  * release may want.
- * Return: 0, or -EINTR if a fatal signal came first, which ends the wait but
- * for NSPROXY_DEFER_LAST: a task that is killed lets go of what it held alone.
+ * Return: 0, or -EINTR if a fatal signal came first. It does not end the wait
+ * for NSPROXY_DEFER_UMOUNT and NSPROXY_DEFER_LAST: others may rely on what a
+ * task has unmounted or held alone being final once it is seen to be dead.
  */
 int nsproxy_defer_flush(enum nsproxy_defer_why why)
 {
+	bool killable = why == NSPROXY_DEFER_USER || why == NSPROXY_DEFER_UCOUNT;
 	struct waiter w;
 	long left;
 
@@ -576,7 +584,7 @@ int nsproxy_defer_flush(enum nsproxy_defer_why why)
 	init_completion(&w.done);
 	w.skip_stalled = why != NSPROXY_DEFER_USER;
 	spin_lock_bh(&lock);
-	w.batch = arrivals_empty() ? next_batch - 1 : next_batch;
+	w.batch = newest_batch();
 	if (all_gone(w.batch, w.skip_stalled)) {
 		spin_unlock_bh(&lock);
 		return 0;
@@ -586,10 +594,10 @@ int nsproxy_defer_flush(enum nsproxy_defer_why why)
 	count(STAT_FLUSH_USER + why);
 
 	do {
-		if (why == NSPROXY_DEFER_LAST)
-			left = wait_for_completion_timeout(&w.done, HZ);
-		else
+		if (killable)
 			left = wait_for_completion_killable_timeout(&w.done, HZ);
+		else
+			left = wait_for_completion_timeout(&w.done, HZ);
 		spin_lock_bh(&lock);
 		/* Nobody wakes us when the clock makes a release a stalled one. */
 		wake_waiters();
@@ -905,7 +913,7 @@ void nsproxy_defer_drain(void)
 
 	init_completion(&w.done);
 	spin_lock_bh(&lock);
-	w.batch = arrivals_empty() ? next_batch - 1 : next_batch;
+	w.batch = newest_batch();
 	list_add_tail(&w.node, &waiters);
 	wake_waiters();
 	spin_unlock_bh(&lock);

@@ -2,10 +2,10 @@
 /*
  * What the module takes over since 3.17: the table and the replacements
  *
- * In these kernels, readers of another task's namespaces
- * hold task_lock(), and nothing of an nsproxy has to wait for a grace period.
- * What does wait is the last put of a mount namespace, in namespace_unlock().
- * All other releases run at once, in the caller, as they always did.
+ * In these kernels, readers of another task's namespaces hold task_lock(), and
+ * nothing of an nsproxy has to wait for a grace period. What does wait is the
+ * last put of a mount namespace, in namespace_unlock(). All other releases run
+ * at once, in the caller, as they always did.
  *
  * Every replacement is an SRCU reader for as long as it runs: it may sleep, and
  * the module must not go away under it.
@@ -137,8 +137,7 @@ static void replace_synchronize_rcu_expedited(void)
  * umount(2) is a barrier. Before the call, so that what is pending neither
  * holds the file system nor makes the mount look busy; and after it, so that
  * the last of several tasks to return finds everything gone, however their
- * calls overlapped. A fatal signal ends the wait; the task will not see what
- * umount(2) returns.
+ * calls overlapped.
  */
 static long umount_barrier(long (*original)(const struct pt_regs *regs),
 			   const struct pt_regs *regs)
