@@ -12,15 +12,13 @@
  * So the slots of the engine take these mounts, one at a time each, and the
  * kernel's own work item only sees to it that a slot is up.
  */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
-#include <linux/errno.h>
 #include <linux/file.h>
+#include <linux/kernel.h>
 #include <linux/llist.h>
 #include <linux/nsproxy_defer.h>
-#include <linux/printk.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
+#include <linux/workqueue.h>
 
 #include "compat/kcall.h"
 #include "mntput.h"
@@ -29,6 +27,8 @@
 DEFINE_KCALL(nsd_cleanup_mnt, void (struct callback_head *head));
 
 static struct llist_head *delayed_list;
+/* What flush_delayed_fput() finds being done already, and on old kernels leaves alone. */
+static struct work_struct *delayed_fput_work;
 static DEFINE_SPINLOCK(taken_lock);
 static struct llist_node *taken;
 
@@ -59,6 +59,7 @@ bool nsd_mntput_finish(void)
 	kcall(nsd_cleanup_mnt)((struct callback_head *)node);
 	/* The file behind a loop device, for one, is put in the same roundabout way. */
 	flush_delayed_fput();
+	flush_work(delayed_fput_work);
 	return true;
 }
 
@@ -77,21 +78,24 @@ void nsd_delayed_mntput(void)
 }
 
 /**
- * nsd_mntput_init - find the list of delayed mounts and what ends one
+ * nsd_mntput_init - find the list of delayed mounts, and what ends one and its files
  *
  * Context: process context, after nsd_symbols_init().
  * Return: 0; -ENOENT if the kernel lacks a symbol, which the log names.
  */
 int nsd_mntput_init(void)
 {
-	unsigned long address = nsd_symbol("__cleanup_mnt");
+	static const char * const names[] = {
+		"__cleanup_mnt", "delayed_mntput_list", "delayed_fput_work",
+	};
+	unsigned long found[ARRAY_SIZE(names)];
+	int err;
 
-	delayed_list = (struct llist_head *)nsd_symbol("delayed_mntput_list");
-	if (!address || !delayed_list) {
-		pr_err("this kernel has no symbol %s\n",
-		       address ? "delayed_mntput_list" : "__cleanup_mnt");
-		return -ENOENT;
-	}
-	kcall_set(nsd_cleanup_mnt, address);
+	err = nsd_symbols_need(names, found, ARRAY_SIZE(names));
+	if (err)
+		return err;
+	kcall_set(nsd_cleanup_mnt, found[0]);
+	delayed_list = (struct llist_head *)found[1];
+	delayed_fput_work = (struct work_struct *)found[2];
 	return 0;
 }

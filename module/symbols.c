@@ -55,3 +55,26 @@ unsigned long nsd_symbol(const char *name)
 {
 	return kcall(nsd_lookup_name)(name);
 }
+
+/**
+ * nsd_symbols_need - the addresses of symbols that the module cannot do without
+ * @names: what they are called
+ * @found: where the addresses go
+ * @nr: how many there are
+ *
+ * Context: process context, after nsd_symbols_init().
+ * Return: 0; -ENOENT if the kernel lacks one, which the log names.
+ */
+int nsd_symbols_need(const char * const *names, unsigned long *found, int nr)
+{
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		found[i] = nsd_symbol(names[i]);
+		if (!found[i]) {
+			pr_err("this kernel has no symbol %s\n", names[i]);
+			return -ENOENT;
+		}
+	}
+	return 0;
+}

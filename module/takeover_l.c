@@ -10,8 +10,6 @@
  * Every replacement is an SRCU reader for as long as it runs: it may sleep, and
  * the module must not go away under it.
  */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
 #include <linux/file.h>
 #include <linux/nsproxy.h>
 #include <linux/nsproxy_defer.h>
@@ -190,15 +188,11 @@ int nsd_takeover_init(void)
 		"free_nsproxy", "flush_delayed_fput", "delayed_fput_work",
 	};
 	unsigned long found[ARRAY_SIZE(names)];
-	int i;
+	int err;
 
-	for (i = 0; i < ARRAY_SIZE(names); i++) {
-		found[i] = nsd_symbol(names[i]);
-		if (!found[i]) {
-			pr_err("this kernel has no symbol %s\n", names[i]);
-			return -ENOENT;
-		}
-	}
+	err = nsd_symbols_need(names, found, ARRAY_SIZE(names));
+	if (err)
+		return err;
 	kcall_set(nsd_free_nsproxy, found[0]);
 	kcall_set(nsd_flush_delayed_fput, found[1]);
 	delayed_fput_work = (struct work_struct *)found[2];

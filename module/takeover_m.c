@@ -10,8 +10,6 @@
  * Every replacement is an SRCU reader for as long as it runs: it may sleep, and
  * the module must not go away under it.
  */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
 #include <linux/bug.h>
 #include <linux/nsproxy.h>
 #include <linux/nsproxy_defer.h>
@@ -306,18 +304,19 @@ static void find_gp_seq(void)
  * nsd_takeover_init - find what the replacements need besides their originals
  *
  * Context: process context, after nsd_symbols_init().
- * Return: 0; -ENOENT if the kernel lacks a function, which the log names.
+ * Return: 0; -ENOENT if the kernel lacks a symbol, which the log names.
  */
 int nsd_takeover_init(void)
 {
-	unsigned long address = nsd_symbol("from_mnt_ns");
+	static const char * const names[] = { "from_mnt_ns" };
+	unsigned long found[ARRAY_SIZE(names)];
 	struct mnt_namespace *mnt_ns;
+	int err;
 
-	if (!address) {
-		pr_err("this kernel has no function from_mnt_ns\n");
-		return -ENOENT;
-	}
-	kcall_set(nsd_from_mnt_ns, address);
+	err = nsd_symbols_need(names, found, ARRAY_SIZE(names));
+	if (err)
+		return err;
+	kcall_set(nsd_from_mnt_ns, found[0]);
 	/* A kernel without IPC namespaces has none to free. */
 	free_ipc_work = (struct work_struct *)nsd_symbol("free_ipc_work");
 	mnt_ns = current->nsproxy->mnt_ns;
