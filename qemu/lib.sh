@@ -161,8 +161,21 @@ depends() {
 # fetch_debs PACKAGE...: into the cache, with the names they have in the archive.
 fetch_debs() {
 	mkdir -p "$CACHE/debs/new"
-	(cd "$CACHE/debs/new" && apt-get -q -c "$APT_CONF" download "$@")
+	(cd "$CACHE/debs/new" && apt-get -q -c "$APT_CONF" download "$@") || return
 	mv "$CACHE/debs/new"/*.deb "$CACHE/debs/"
+}
+
+# fetch_first FILE PACKAGE...: the first of these that can be had; FILE gets its
+# name. Mirrors lack some of what their lists name.
+fetch_first() {
+	local file=$1 package
+	shift
+	for package in "$@"; do
+		fetch_debs "$package" || continue
+		printf '%s\n' "$package" >"$file"
+		return 0
+	done
+	return 1
 }
 
 # newest_deb PACKAGE: the file of a package that fetch_debs brought.
@@ -202,14 +215,23 @@ unpack_stock() {
 # cache. Sets K_ID, K_REL, K_ROOT, K_IMAGE, K_CONFIG, K_DIR (to build modules
 # against, with the compiler K_CC and what MAKE_ARGS says) and K_MODULES.
 stock_kernel() {
-	local line=$1 flavour=$2 dir image package headers=() debs=() todo
+	local line=$1 flavour=$2 dir image images package headers=() debs=() todo
 	K_ID=stock-$line-$flavour
 	dir=$CACHE/stock/$line-$flavour
 	if [[ ! -e $dir/release ]]; then
 		need_space 2000
 		apt_for "$(suite_of "$line")"
-		image=$(depends "linux-image-$flavour" | grep -m 1 '^linux-image-[0-9]') ||
+		# The newest, and those before it.
+		mapfile -t images < <({
+			depends "linux-image-$flavour" | grep '^linux-image-[0-9]'
+			apt-cache -c "$APT_CONF" pkgnames linux-image- |
+				grep -E "^linux-image-${line/./[.]}[^-]*(-[0-9]+)?-$flavour\$" | sort -rV
+		} | awk '!seen[$0]++')
+		((${#images[@]})) ||
 			die "Debian's $(suite_of "$line") has no linux-image-$flavour; see $CACHE/log/apt-$(suite_of "$line").log"
+		HINT=$NETWORK_HINT step "fetching ${images[0]}" "$CACHE/log/fetch-$K_ID.log" \
+			fetch_first "$CACHE/debs/$K_ID" "${images[@]:0:3}"
+		image=$(<"$CACHE/debs/$K_ID")
 		K_REL=${image#linux-image-}
 		todo=("linux-headers-$K_REL")
 		while ((${#todo[@]})); do
@@ -219,8 +241,8 @@ stock_kernel() {
 			headers+=("$package")
 			mapfile -t -O "${#todo[@]}" todo < <(depends "$package" | grep -E '^linux-(headers|kbuild)-' || true)
 		done
-		HINT=$NETWORK_HINT step "fetching $image and its headers" "$CACHE/log/fetch-$K_ID.log" \
-			fetch_debs "$image" "${headers[@]}"
+		HINT=$NETWORK_HINT step "fetching the headers of $image" "$CACHE/log/fetch-$K_ID-headers.log" \
+			fetch_debs "${headers[@]}"
 		for package in "$image" "${headers[@]}"; do
 			debs+=("$(newest_deb "$package")")
 		done
