@@ -82,8 +82,8 @@ build_scenario_module() {
 }
 
 stage_check() {
-	local root=$1 archive=$2 module=$3
-	stage_guest "$root"
+	local root=$1 archive=$2 module=$3 debian=$4
+	stage_guest "$root" "$debian"
 	stage_modules "$root"
 	cp -r "$OUT/build/kselftest" "$root/kselftest"
 	[[ -z $module ]] || cp "$module" "$root/"
@@ -93,15 +93,20 @@ stage_check() {
 
 # prepare_run NAME@LINE: all that the boot needs, in OUT/NAME.
 prepare_run() {
-	local scenario=${1%@*} line=${1#*@} dir module=''
+	local scenario=${1%@*} line=${1#*@} dir module='' packages=() modules=()
 	dir=$OUT/$(run_name "$1")
 	prepare_kernel "$scenario" "$line"
+	read -ra modules <<<"$(setting "$scenario" modules)"
+	K_MODULES+=(${modules[@]+"${modules[@]}"})
+	read -ra packages <<<"$(setting "$scenario" packages)"
+	DEBIAN_ROOT=
+	((${#packages[@]} == 0)) || debian_root "${packages[@]}"
 	if [[ $line != *patched ]]; then
 		step "building the module for $K_REL" "$dir/module.log" build_scenario_module
 		module=$OUT/build/$K_ID/nsproxy_defer.ko
 	fi
 	step "making the guest's root file system" "$dir/guest.log" \
-		stage_check "$dir/root" "$dir/initrd.cpio" "$module"
+		stage_check "$dir/root" "$dir/initrd.cpio" "$module" "$DEBIAN_ROOT"
 	ln -s "$K_IMAGE" "$dir/image"
 	cp "$K_CONFIG" "$dir/config"
 	if [[ -n $TREE ]]; then

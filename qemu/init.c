@@ -146,6 +146,17 @@ static void link_one(const char *target, const char *path)
 		fail("symlink %s: %m", path);
 }
 
+/*
+ * Nothing can pivot_root() away from the initial file system itself, and
+ * programs that make containers do so. Below a bind mount of it they can.
+ */
+static void move_root(void)
+{
+	if (mount("/", "/mnt", NULL, MS_BIND, NULL) || chdir("/mnt") ||
+	    mount(".", "/", NULL, MS_MOVE, NULL) || chroot("."))
+		fail("cannot put the root on a mount of its own: %m");
+}
+
 static void mount_first(void)
 {
 	mount_one("devtmpfs", "/dev", true);
@@ -483,6 +494,7 @@ static int init_main(void)
 {
 	struct rlimit files = { 65536, 65536 };
 
+	move_root();
 	mount_first();
 	open_outputs();
 	read_command_line();

@@ -313,16 +313,49 @@ guest_cc() {
 	"${CC:-gcc}" -Wall -Wextra -O2 -static -o "$output" "$@"
 }
 
-# stage_guest FOLDER: the root file system every guest starts from.
+make_debian_root() {
+	local dir=$1 sources=()
+	shift
+	mapfile -t sources <"${APT_CONF%/*}/sources.list"
+	rm -rf "$dir.new"
+	mkdir -p "${dir%/*}"
+	mmdebstrap --variant=extract --mode=root --include="$*" \
+		--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
+		bookworm "$dir.new" "${sources[@]}"
+	rm -rf "$dir.new"/usr/share/{doc,man,locale}
+	mv "$dir.new" "$dir"
+}
+
+# debian_root PACKAGE...: a folder of the cache that holds these packages of
+# Debian 12 and what they depend on, unpacked but not configured, for
+# stage_guest. Sets DEBIAN_ROOT.
+debian_root() {
+	DEBIAN_ROOT=$CACHE/root/$(printf '%s\n' "$@" | sort | cksum | cut -d' ' -f1)
+	lock_cache fetch
+	if [[ ! -d $DEBIAN_ROOT ]]; then
+		need_packages mmdebstrap
+		need_space 1000
+		apt_for bookworm
+		HINT=$NETWORK_HINT step "unpacking $* and what they need" "$CACHE/log/root-${DEBIAN_ROOT##*/}.log" \
+			make_debian_root "$DEBIAN_ROOT" "$@"
+	fi
+	unlock_cache
+}
+
+# stage_guest FOLDER [DEBIAN_ROOT]: the root file system every guest starts
+# from, with the programs of Debian in it if there is such a folder.
 stage_guest() {
 	local root=$1 applet
 	rm -rf "$root"
+	mkdir -p "$root"
+	[[ -z ${2:-} ]] || cp -a "$2/." "$root/"
 	mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,dev,proc,sys,tmp,run,etc,root,mnt,lib/modules}
 	guest_cc "$root/init" "$QEMU_DIR/init.c"
-	ln "$root/init" "$root/usr/bin/timeout"
+	ln -f "$root/init" "$root/usr/bin/timeout"
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	"$root/bin/busybox" --list | while read -r applet; do
-		[[ $applet == busybox || $applet == timeout || $applet == init ]] || ln -s busybox "$root/bin/$applet"
+		[[ $applet == timeout || $applet == init || -L $root/bin/$applet ||
+			-e $root/bin/$applet || -e $root/sbin/$applet ]] || ln -s busybox "$root/bin/$applet"
 	done
 	echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root:x:0:' >"$root/etc/group"
