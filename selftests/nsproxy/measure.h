@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <stdnoreturn.h>
@@ -41,6 +42,58 @@ static inline long parse_number(const char *option, const char *text, long min)
 		die("%s wants a number from %ld to 1000000, not \"%s\"",
 		    option, min, text);
 	return n;
+}
+
+/* What each of the programs can be told. */
+struct common {
+	long n;
+	long counted;
+	const char *label;
+	bool header;
+	bool verbose;
+};
+
+/* For an option of getopt() that is none of the program's own. */
+static inline void common_option(struct common *common, int opt,
+				 void (*print_help)(FILE *))
+{
+	switch (opt) {
+	case 'n':
+		common->n = parse_number("-n", optarg, 1);
+		break;
+	case 'g':
+		common->counted = parse_number("-g", optarg, 0);
+		break;
+	case 'm':
+		common->label = optarg;
+		break;
+	case 'H':
+		common->header = true;
+		break;
+	case 'v':
+		common->verbose = true;
+		break;
+	case 'h':
+		print_help(stdout);
+		exit(0);
+	default:
+		print_help(stderr);
+		exit(1);
+	}
+}
+
+static inline void end_of_options(int argc, char **argv)
+{
+	if (optind < argc)
+		die("unknown argument \"%s\"; %s -h shows the usage",
+		    argv[optind], program_invocation_short_name);
+}
+
+/* The beginning of a line, with @name in that of names. */
+static inline void print_label(const struct common *common, bool names)
+{
+	if (common->label)
+		printf("%s\t", names ? "label" : common->label);
 }
 
 /*

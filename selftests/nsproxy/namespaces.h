@@ -9,8 +9,6 @@
 #ifndef NSPROXY_NAMESPACES_H
 #define NSPROXY_NAMESPACES_H
 
-#include <linux/types.h>
-
 #include "nsproxy_test.h"
 
 /* In a child: @call fails, and fails with @err. */
@@ -99,26 +97,6 @@ static inline bool nsp_differ_in(const struct nsp_ids *a,
 	return true;
 }
 
-/* The system call's own struct, since headers may be older than the kernel. */
-struct nsp_clone_args {
-	__u64 flags;
-	__u64 pidfd;
-	__u64 child_tid;
-	__u64 parent_tid;
-	__u64 exit_signal;
-	__u64 stack;
-	__u64 stack_size;
-	__u64 tls;
-	__u64 set_tid;
-	__u64 set_tid_size;
-	__u64 cgroup;
-};
-
-static inline pid_t nsp_clone3(struct nsp_clone_args *args)
-{
-	return syscall(__NR_clone3, args, sizeof(*args));
-}
-
 /* A fork() with @flags; CLONE_NEWTIME has no room in those of clone(). */
 static inline pid_t nsp_clone(int flags)
 {
@@ -132,6 +110,59 @@ static inline pid_t nsp_clone(int flags)
 	if (flags & CLONE_NEWTIME)
 		return nsp_clone3(&args);
 	return syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+/* A fork() with chosen pids, those of the innermost level first. */
+static inline pid_t nsp_clone_tids(int flags, const pid_t *tids, size_t size)
+{
+	struct nsp_clone_args args = {
+		.flags = flags,
+		.exit_signal = SIGCHLD,
+		.set_tid = (uintptr_t)tids,
+		.set_tid_size = size,
+	};
+
+	fflush(stdout);
+	fflush(stderr);
+	return nsp_clone3(&args);
+}
+
+static inline const char *nsp_needs_set_tid(void)
+{
+	return nsp_linux(5, 5) ? nsp_needs(CLONE_NEWPID)
+			       : "clone3() chooses no pids before Linux 5.5";
+}
+
+/*
+ * Pids that nobody else is given: once a pid namespace has handed out its
+ * 300th, it goes round above that.  The lower ones are left to who asks.
+ */
+#define NSP_RESERVED_PIDS 300
+
+static inline int nsp_free_pids(pid_t *pids, int n)
+{
+	pid_t pid = 1, got;
+
+	do {
+		got = fork();
+		CHECK(got >= 0);
+		if (!got)
+			_exit(0);
+		CHECK(!nsp_wait(got));
+	} while (got <= NSP_RESERVED_PIDS);
+	while (n) {
+		CHECK(++pid < NSP_RESERVED_PIDS);
+		got = nsp_clone_tids(0, &pid, 1);
+		if (!got)
+			_exit(0);
+		if (got < 0) {
+			CHECK(errno == EEXIST);
+			continue;
+		}
+		CHECK(got == pid && !nsp_wait(got));
+		pids[--n] = pid;
+	}
+	return 0;
 }
 
 /* nsp_start() and nsp_run() with flags. */

@@ -6,22 +6,13 @@
  * grace periods would show in the times.
  */
 #define _GNU_SOURCE
-#include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <sys/mount.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "calls.h"
 #include "gp.h"
 #include "measure.h"
-
-#ifndef CLONE_NEWCGROUP
-#define CLONE_NEWCGROUP 0x02000000
-#endif
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
-#endif
 
 static int own_net = -1;
 static int all_flags;
@@ -249,44 +240,21 @@ static void find_all_flags(void)
 int main(int argc, char **argv)
 {
 	struct result results[64];
-	bool header = false, verbose = false;
-	const char *label = NULL;
-	long n = 200, counted = 20;
+	struct common common = { .n = 200, .counted = 20 };
 	char *list = NULL, *name;
 	size_t i, nr = 0;
 	int opt;
 
 	while ((opt = getopt(argc, argv, "n:g:o:m:Hvh")) != -1) {
 		switch (opt) {
-		case 'n':
-			n = parse_number("-n", optarg, 1);
-			break;
-		case 'g':
-			counted = parse_number("-g", optarg, 0);
-			break;
 		case 'o':
 			list = optarg;
 			break;
-		case 'm':
-			label = optarg;
-			break;
-		case 'H':
-			header = true;
-			break;
-		case 'v':
-			verbose = true;
-			break;
-		case 'h':
-			print_help(stdout);
-			return 0;
 		default:
-			print_help(stderr);
-			return 1;
+			common_option(&common, opt, print_help);
 		}
 	}
-	if (optind < argc)
-		die("unknown argument \"%s\"; nsmeasure -h shows the usage",
-		    argv[optind]);
+	end_of_options(argc, argv);
 	if (list) {
 		for (name = strtok(list, ","); name; name = strtok(NULL, ",")) {
 			if (nr == ARRAY_SIZE(results))
@@ -313,28 +281,28 @@ int main(int argc, char **argv)
 		die("cannot make the mounts private: %s", strerror(errno));
 
 	for (i = 0; i < nr; i++) {
-		if (verbose)
+		if (common.verbose)
 			fprintf(stderr, "nsmeasure: timing %s, %ld runs\n",
-				results[i].op->name, n);
-		measure(&results[i], n);
+				results[i].op->name, common.n);
+		measure(&results[i], common.n);
 		snprintf(results[i].gps, sizeof(results[i].gps), "-");
 	}
-	if (counted && gp_open())
+	if (common.counted && gp_open())
 		die("cannot count grace periods: %s", gp_error());
-	if (verbose && counted)
+	if (common.verbose && common.counted)
 		fprintf(stderr, "nsmeasure: counting grace periods, %ld runs each\n",
-			counted);
-	for (i = 0; counted && i < nr; i++)
-		tally(&results[i], counted);
+			common.counted);
+	for (i = 0; common.counted && i < nr; i++)
+		tally(&results[i], common.counted);
 	gp_close();
 
-	if (header)
-		printf("%sop\tn\tp50_us\tp99_us\tmax_us\tcaller_gps_per_op\n",
-		       label ? "label\t" : "");
+	if (common.header) {
+		print_label(&common, true);
+		printf("op\tn\tp50_us\tp99_us\tmax_us\tcaller_gps_per_op\n");
+	}
 	for (i = 0; i < nr; i++) {
-		if (label)
-			printf("%s\t", label);
-		printf("%s\t%ld", results[i].op->name, n);
+		print_label(&common, false);
+		printf("%s\t%ld", results[i].op->name, common.n);
 		print_us(results[i].p50);
 		print_us(results[i].p99);
 		print_us(results[i].max);

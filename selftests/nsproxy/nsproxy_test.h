@@ -33,20 +33,8 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
+#include "calls.h"
 #include "gp.h"
-
-#ifndef CLONE_NEWCGROUP
-#define CLONE_NEWCGROUP 0x02000000
-#endif
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
-#endif
-#ifndef __NR_pidfd_open
-#define __NR_pidfd_open 434
-#endif
-#ifndef __NR_clone3
-#define __NR_clone3 435
-#endif
 
 #define NSP_DIR "/sys/kernel/nsproxy_defer"
 
@@ -221,11 +209,6 @@ static inline int nsp_run(int (*fn)(void *), void *arg)
 	pid_t pid = nsp_start(fn, arg);
 
 	return pid < 0 ? -1 : nsp_wait(pid);
-}
-
-static inline int nsp_pidfd_open(pid_t pid)
-{
-	return syscall(__NR_pidfd_open, pid, 0);
 }
 
 /* Is this kernel at least Linux @major.@minor? */

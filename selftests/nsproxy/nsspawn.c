@@ -9,7 +9,6 @@
  * the release.
  */
 #define _GNU_SOURCE
-#include <stdbool.h>
 #include <sys/mman.h>
 
 #include "gp.h"
@@ -186,9 +185,8 @@ static void prepare(void)
 
 int main(int argc, char **argv)
 {
-	bool header = false, verbose = false;
-	const char *label = NULL;
-	long n = 50, counted = 5, mib = 0;
+	struct common common = { .n = 50, .counted = 5 };
+	long n, mib = 0;
 	double *us, *end_us, plain;
 	int opt, way, place;
 
@@ -196,38 +194,18 @@ int main(int argc, char **argv)
 		return child(argv[2]);
 	while ((opt = getopt(argc, argv, "n:g:k:M:m:Hvh")) != -1) {
 		switch (opt) {
-		case 'n':
-			n = parse_number("-n", optarg, 1);
-			break;
-		case 'g':
-			counted = parse_number("-g", optarg, 0);
-			break;
 		case 'k':
 			spawn.flags = parse_kinds(optarg);
 			break;
 		case 'M':
 			mib = parse_number("-M", optarg, 0);
 			break;
-		case 'm':
-			label = optarg;
-			break;
-		case 'H':
-			header = true;
-			break;
-		case 'v':
-			verbose = true;
-			break;
-		case 'h':
-			print_help(stdout);
-			return 0;
 		default:
-			print_help(stderr);
-			return 1;
+			common_option(&common, opt, print_help);
 		}
 	}
-	if (optind < argc)
-		die("unknown argument \"%s\"; nsspawn -h shows the usage",
-		    argv[optind]);
+	end_of_options(argc, argv);
+	n = common.n;
 	us = calloc(n, sizeof(*us));
 	end_us = calloc(n, sizeof(*end_us));
 	if (!us || !end_us)
@@ -238,10 +216,11 @@ int main(int argc, char **argv)
 		die("no memory: %ld MiB: %s", mib, strerror(errno));
 	prepare();
 
-	if (header)
-		printf("%sway\tplace\tparent_mib\tn\tp50_us\tp99_us\t"
-		       "release_us\trelease_percent\tcaller_gps\n",
-		       label ? "label\t" : "");
+	if (common.header) {
+		print_label(&common, true);
+		printf("way\tplace\tparent_mib\tn\tp50_us\tp99_us\t"
+		       "release_us\trelease_percent\tcaller_gps\n");
+	}
 	for (way = 0; way < SPAWN_WAYS; way++) {
 		plain = 0;
 		for (place = 0; place < SPAWN_PLACES; place++) {
@@ -250,7 +229,7 @@ int main(int argc, char **argv)
 
 			if (!is_possible(way, place))
 				continue;
-			if (verbose)
+			if (common.verbose)
 				fprintf(stderr, "nsspawn: %s, %s\n",
 					spawn_way_names[way],
 					spawn_place_names[place]);
@@ -261,15 +240,15 @@ int main(int argc, char **argv)
 				plain = release;
 				release = 0;
 			}
-			if (counted) {
+			if (common.counted) {
 				if (gp_open())
 					die("cannot count grace periods: %s",
 					    gp_error());
-				tally(way, place, counted, gps, sizeof(gps));
+				tally(way, place, common.counted, gps,
+				      sizeof(gps));
 				gp_close();
 			}
-			if (label)
-				printf("%s\t", label);
+			print_label(&common, false);
 			printf("%s\t%s\t%ld\t%ld\t%.1f\t%.1f\t%.1f\t%.1f\t%s\n",
 			       spawn_way_names[way], spawn_place_names[place],
 			       mib, n, p50, rank(us, n, 99), release,

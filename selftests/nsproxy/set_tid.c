@@ -19,59 +19,6 @@
 
 NSP_FIXTURE(set_tid);
 
-static const char *needs_set_tid(void)
-{
-	return nsp_linux(5, 5) ? nsp_needs(CLONE_NEWPID)
-			       : "clone3() chooses no pids before Linux 5.5";
-}
-
-/* A fork() with @flags and chosen pids, those of the innermost level first. */
-static pid_t clone_tids(int flags, const pid_t *tids, size_t size)
-{
-	struct nsp_clone_args args = {
-		.flags = flags,
-		.exit_signal = SIGCHLD,
-		.set_tid = (uintptr_t)tids,
-		.set_tid_size = size,
-	};
-
-	fflush(stdout);
-	fflush(stderr);
-	return nsp_clone3(&args);
-}
-
-/*
- * Pids that nobody else is given: once a pid namespace has handed out its
- * 300th, it goes round above that.  The lower ones are left to who asks.
- */
-#define RESERVED_PIDS 300
-
-static int find_free_pids(pid_t *pids, int n)
-{
-	pid_t pid = 1, got;
-
-	do {
-		got = fork();
-		CHECK(got >= 0);
-		if (!got)
-			_exit(0);
-		CHECK(!nsp_wait(got));
-	} while (got <= RESERVED_PIDS);
-	while (n) {
-		CHECK(++pid < RESERVED_PIDS);
-		got = clone_tids(0, &pid, 1);
-		if (!got)
-			_exit(0);
-		if (got < 0) {
-			CHECK(errno == EEXIST);
-			continue;
-		}
-		CHECK(got == pid && !nsp_wait(got));
-		pids[--n] = pid;
-	}
-	return 0;
-}
-
 /* One process of the tree. */
 struct node {
 	int parent;
@@ -131,8 +78,8 @@ static pid_t restore(const struct tree *tree, int parent)
 
 		if (node->parent != parent)
 			continue;
-		pid = clone_tids(node->flags, node->tids,
-				 node->levels - tree->inner_only);
+		pid = nsp_clone_tids(node->flags, node->tids,
+				     node->levels - tree->inner_only);
 		if (!pid) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			report(tree, i, 0);
@@ -205,7 +152,7 @@ static int restart_often(bool limited, long restarts)
 	memcpy(tree.nodes, plan, sizeof(plan));
 	CHECK(!pipe(tree.report));
 	if (!limited) {
-		CHECK(!find_free_pids(pids, ARRAY_SIZE(plan)));
+		CHECK(!nsp_free_pids(pids, ARRAY_SIZE(plan)));
 		for (i = 0; i < (long)ARRAY_SIZE(plan); i++)
 			tree.nodes[i].tids[plan[i].levels - 1] = pids[i];
 	}
@@ -226,14 +173,14 @@ static int restart_often(bool limited, long restarts)
 	return 0;
 }
 
-NSP_RULE(set_tid, restart, needs_set_tid())
+NSP_RULE(set_tid, restart, nsp_needs_set_tid())
 {
 	return restart_often(false, 30);
 }
 
 /* Room for one tree: that of the dead one must be had in time. */
 NSP_RULE(set_tid, restart_at_the_limit,
-	 needs_set_tid() ?: nsp_needs(CLONE_NEWUSER | CLONE_NEWUTS) ?:
+	 nsp_needs_set_tid() ?: nsp_needs(CLONE_NEWUSER | CLONE_NEWUTS) ?:
 	 access("/proc/sys/user/max_mnt_namespaces", F_OK) ?
 	 "this kernel has no limits for namespaces (they came with 4.9)" : NULL)
 {
@@ -253,50 +200,50 @@ static int try_tids(void *arg)
 	CHECK(!nsp_get("/proc/sys/kernel/pid_max", text, sizeof(text)));
 	max = atoi(text);
 
-	CHECK_ERRNO(EINVAL, clone_tids(0, NULL, 1));
-	CHECK_ERRNO(EINVAL, clone_tids(0, tids, 0));
-	CHECK_ERRNO(EINVAL, clone_tids(0, tids, 33));
-	CHECK_ERRNO(EFAULT, clone_tids(0, (pid_t *)8, 1));
+	CHECK_ERRNO(EINVAL, nsp_clone_tids(0, NULL, 1));
+	CHECK_ERRNO(EINVAL, nsp_clone_tids(0, tids, 0));
+	CHECK_ERRNO(EINVAL, nsp_clone_tids(0, tids, 33));
+	CHECK_ERRNO(EFAULT, nsp_clone_tids(0, (pid_t *)8, 1));
 	/* More levels than there are. */
-	CHECK_ERRNO(EINVAL, clone_tids(0, tids, 32));
+	CHECK_ERRNO(EINVAL, nsp_clone_tids(0, tids, 32));
 	tids[0] = 0;
-	CHECK_ERRNO(EINVAL, clone_tids(0, tids, 1));
+	CHECK_ERRNO(EINVAL, nsp_clone_tids(0, tids, 1));
 	tids[0] = -1;
-	CHECK_ERRNO(EINVAL, clone_tids(0, tids, 1));
+	CHECK_ERRNO(EINVAL, nsp_clone_tids(0, tids, 1));
 	tids[0] = max;
-	CHECK_ERRNO(EINVAL, clone_tids(0, tids, 1));
+	CHECK_ERRNO(EINVAL, nsp_clone_tids(0, tids, 1));
 	/* Pid 1 comes first. */
 	tids[0] = 2;
-	CHECK_ERRNO(EINVAL, clone_tids(CLONE_NEWPID, tids, 1));
+	CHECK_ERRNO(EINVAL, nsp_clone_tids(CLONE_NEWPID, tids, 1));
 	/* What is there is there. */
 	tids[0] = 1;
-	CHECK_ERRNO(EEXIST, clone_tids(0, tids, 1));
+	CHECK_ERRNO(EEXIST, nsp_clone_tids(0, tids, 1));
 	/* On the outer level too, and then the inner one is free again. */
 	tids[0] = 5;
 	tids[1] = 1;
-	CHECK_ERRNO(EEXIST, clone_tids(0, tids, 2));
+	CHECK_ERRNO(EEXIST, nsp_clone_tids(0, tids, 2));
 	tids[0] = max - 1;
-	pid = clone_tids(0, tids, 1);
+	pid = nsp_clone_tids(0, tids, 1);
 	if (!pid)
 		_exit(getpid() != max - 1);
 	CHECK(pid == max - 1 && !nsp_wait(pid));
 	tids[0] = 5;
-	pid = clone_tids(0, tids, 1);
+	pid = nsp_clone_tids(0, tids, 1);
 	if (!pid)
 		_exit(getpid() != 5);
 	CHECK(pid == 5);
 	/* Until it is reaped it is not free, which a zombie is not. */
 	CHECK(!waitid(P_PID, 5, NULL, WEXITED | WNOWAIT));
-	CHECK_ERRNO(EEXIST, clone_tids(0, tids, 1));
+	CHECK_ERRNO(EEXIST, nsp_clone_tids(0, tids, 1));
 	CHECK(!nsp_wait(5));
-	pid = clone_tids(0, tids, 1);
+	pid = nsp_clone_tids(0, tids, 1);
 	if (!pid)
 		_exit(0);
 	CHECK(pid == 5 && !nsp_wait(5));
 	return 0;
 }
 
-NSP_RULE(set_tid, rules, needs_set_tid())
+NSP_RULE(set_tid, rules, nsp_needs_set_tid())
 {
 	return nsp_run_in(CLONE_NEWPID, try_tids, NULL);
 }
@@ -307,8 +254,8 @@ static int try_levels(void *arg)
 
 	(void)arg;
 	/* Root here chooses on this level, and not on the one above. */
-	CHECK_ERRNO(EPERM, clone_tids(0, tids, 2));
-	pid = clone_tids(0, tids, 1);
+	CHECK_ERRNO(EPERM, nsp_clone_tids(0, tids, 2));
+	pid = nsp_clone_tids(0, tids, 1);
 	if (!pid)
 		_exit(0);
 	CHECK(pid == 9);
@@ -331,17 +278,17 @@ static int try_as_nobody(void *arg)
 	}
 	CHECK(!syscall(SYS_capset, &head, data));
 	if (!capable) {
-		CHECK_ERRNO(EPERM, clone_tids(0, &tid, 1));
+		CHECK_ERRNO(EPERM, nsp_clone_tids(0, &tid, 1));
 		return 0;
 	}
-	pid = clone_tids(0, &tid, 1);
+	pid = nsp_clone_tids(0, &tid, 1);
 	if (!pid)
 		_exit(0);
 	CHECK(pid == tid);
 	return nsp_wait(pid);
 }
 
-NSP_RULE(set_tid, capabilities, needs_set_tid() ?: nsp_needs(CLONE_NEWUSER))
+NSP_RULE(set_tid, capabilities, nsp_needs_set_tid() ?: nsp_needs(CLONE_NEWUSER))
 {
 	bool capable = false;
 

@@ -10,13 +10,12 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
-#include <stdbool.h>
 
 #include "gp.h"
 #include "measure.h"
 
 static int ns_fd = -1;
-static long count = 10000;
+static long count;
 static pthread_barrier_t start_line;
 
 static void print_help(FILE *out)
@@ -102,44 +101,27 @@ static void tally(char *text, size_t size, long n)
 
 int main(int argc, char **argv)
 {
-	const char *kind = "net", *label = NULL;
+	struct common common = { .n = 10000, .counted = 20 };
 	double *us, total, sum = 0;
-	long i, n, threads = 1, counted = 20;
 	char path[64], gps[32] = "-";
-	bool header = false;
+	const char *kind = "net";
+	long i, n, threads = 1;
 	int opt;
 
 	while ((opt = getopt(argc, argv, "n:k:t:g:m:Hh")) != -1) {
 		switch (opt) {
-		case 'n':
-			count = parse_number("-n", optarg, 1);
-			break;
 		case 'k':
 			kind = optarg;
 			break;
 		case 't':
 			threads = parse_number("-t", optarg, 1);
 			break;
-		case 'g':
-			counted = parse_number("-g", optarg, 0);
-			break;
-		case 'm':
-			label = optarg;
-			break;
-		case 'H':
-			header = true;
-			break;
-		case 'h':
-			print_help(stdout);
-			return 0;
 		default:
-			print_help(stderr);
-			return 1;
+			common_option(&common, opt, print_help);
 		}
 	}
-	if (optind < argc)
-		die("unknown argument \"%s\"; setns_loop -h shows the usage",
-		    argv[optind]);
+	end_of_options(argc, argv);
+	count = common.n;
 	if (threads > 1000)
 		die("%ld threads are too many: -t takes up to 1000", threads);
 	snprintf(path, sizeof(path), "/proc/self/ns/%s", kind);
@@ -155,17 +137,17 @@ int main(int argc, char **argv)
 	flush();
 	total = run(us, threads);
 	flush();
-	if (counted)
-		tally(gps, sizeof(gps), counted);
+	if (common.counted)
+		tally(gps, sizeof(gps), common.counted);
 
 	for (i = 0; i < n; i++)
 		sum += us[i];
 	qsort(us, n, sizeof(*us), by_size);
-	if (header)
-		printf("%skind\tthreads\tn\ttotal_us\tmean_us\tp50_us\tp99_us\tcaller_gps_per_op\n",
-		       label ? "label\t" : "");
-	if (label)
-		printf("%s\t", label);
+	if (common.header) {
+		print_label(&common, true);
+		printf("kind\tthreads\tn\ttotal_us\tmean_us\tp50_us\tp99_us\tcaller_gps_per_op\n");
+	}
+	print_label(&common, false);
 	printf("%s\t%ld\t%ld\t%.0f\t%.2f\t%.2f\t%.2f\t%s\n", kind, threads,
 	       count, total, sum / n, rank(us, n, 50), rank(us, n, 99), gps);
 	free(us);

@@ -11,8 +11,6 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/types.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
@@ -21,24 +19,10 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
+#include "calls.h"
 #include "gp.h"
-
-#ifndef CLONE_NEWCGROUP
-#define CLONE_NEWCGROUP 0x02000000
-#endif
-#ifndef CLONE_INTO_CGROUP
-#define CLONE_INTO_CGROUP 0x200000000ULL
-#endif
-#ifndef __NR_clone3
-#define __NR_clone3 435
-#endif
-#ifndef __NR_pidfd_open
-#define __NR_pidfd_open 434
-#endif
 
 /* Without those that a task with shared memory may not join. */
 static const struct spawn_kind {
@@ -176,19 +160,7 @@ static inline pid_t spawn_by_posix(const struct spawn *spawn,
 
 static inline pid_t spawn_by_clone3(struct spawn_child *child, int flags)
 {
-	struct {
-		__u64 flags;
-		__u64 pidfd;
-		__u64 child_tid;
-		__u64 parent_tid;
-		__u64 exit_signal;
-		__u64 stack;
-		__u64 stack_size;
-		__u64 tls;
-		__u64 set_tid;
-		__u64 set_tid_size;
-		__u64 cgroup;
-	} args = {
+	struct nsp_clone_args args = {
 		.flags = flags,
 		.exit_signal = SIGCHLD,
 	};
@@ -198,7 +170,7 @@ static inline pid_t spawn_by_clone3(struct spawn_child *child, int flags)
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = child->spawn->cgroup;
 	}
-	pid = syscall(__NR_clone3, &args, sizeof(args));
+	pid = nsp_clone3(&args);
 	if (!pid)
 		spawn_child(child);
 	return pid;
@@ -276,7 +248,7 @@ static inline int spawn_make_target(struct spawn *spawn)
 	    spawn_open_all(spawn->ours, getpid(), spawn->flags))
 		return -1;
 	/* Without it there is no SPAWN_JOIN_PIDFD. */
-	spawn->pidfd = syscall(__NR_pidfd_open, pid, 0);
+	spawn->pidfd = nsp_pidfd_open(pid);
 	return 0;
 }
 
