@@ -18,6 +18,7 @@ TREE=${TREE:-}
 # What is booted: LABEL CPUS KIND. LABEL is the kernel's name in the table, and
 # KIND what was done to a tree.
 GUESTS=("6.1-cloud 2" "6.1-cloud 1" "6.1-rt 2" "6.1-rt 1")
+LOOP_HEADER='kernel\tcpus\tmode\tkind\tthreads\tn\ttotal_us\tmean_us\tp50_us\tp99_us\tcaller_gps_per_op\n'
 HEADER='kernel\tcpus\tmode\top\tn\tp50_us\tp99_us\tmax_us\tcaller_gps_per_op\n'
 
 progress() {
@@ -51,6 +52,8 @@ measure() {
 	awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
 		'NF == 7 && ($1 == "stock" || $1 == "loaded" || $1 == "patched") { print kernel, cpus, $0 }' \
 		"$dir/results" >>"$OUT/results.tsv"
+	awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
+		'NF == 9 && $2 == "net" { print kernel, cpus, $0 }' "$dir/results" >>"$OUT/setns_loop.tsv"
 }
 
 # table MODE: it against stock.
@@ -79,6 +82,28 @@ table() {
 				gps[key, "stock"] " -> " gps[key, mode]
 		}
 	}' "$OUT/results.tsv"
+}
+
+# loop_table MODE: the program of the report.
+loop_table() {
+	note "The program of the report LIN6-8313, 10000 calls of setns() on /proc/self/ns/net:"
+	awk -F'\t' -v mode="$1" '
+	NR == 1 { next }
+	{
+		key = $1 FS $2
+		if (!(key in known)) { known[key] = 1; order[++keys] = key }
+		total[key, $3] = $7; gps[key, $3] = $11
+	}
+	END {
+		line = "%-10s %4s  %9s %9s  %s\n"
+		printf line, "kernel", "CPUs", "stock s", mode " s", "caller GPs/call"
+		for (i = 1; i <= keys; i++) {
+			key = order[i]
+			split(key, k, FS)
+			printf line, k[1], k[2], sprintf("%.3f", total[key, "stock"] / 1e6),
+				sprintf("%.3f", total[key, mode] / 1e6), gps[key, "stock"] " -> " gps[key, mode]
+		}
+	}' "$OUT/setns_loop.tsv"
 }
 
 meaning() {
@@ -142,7 +167,7 @@ choose_guests() {
 	local label kind
 	choose_tree
 	[[ -z $T_CARRIES ]] || die "$T_DIR carries a series already, so there is nothing to compare it with; give the tree without it"
-	LIMIT=400
+	LIMIT=600
 	GUESTS=()
 	for label in "$T_LINE-SMP 2" "$T_LINE-UP 1"; do
 		for kind in unpatched ${T_SERIES:+patched}; do
@@ -160,6 +185,7 @@ main() {
 	trap 'stop_guests "$OUT"' EXIT
 	need_packages "${RUN_PACKAGES[@]}" ${TREE:+"${BUILD_PACKAGES[@]}"}
 	printf '%b' "$HEADER" >"$OUT/results.tsv"
+	printf '%b' "$LOOP_HEADER" >"$OUT/setns_loop.tsv"
 	for guest in "${GUESTS[@]}"; do
 		read -r label cpus kind <<<"$guest"
 		[[ " $prepared " != *" $label$kind "* ]] || continue
@@ -173,22 +199,27 @@ main() {
 	note ""
 	table loaded
 	note ""
+	loop_table loaded
+	note ""
 	if [[ -z $TREE ]]; then
 		meaning | fold -s -w 100
 	elif [[ -n $T_SERIES ]]; then
 		table patched
 		note ""
+		loop_table patched
+		note ""
 		tree_meaning patched | fold -s -w 100
 	fi
 	[[ -z $TREE ]] || tree_meaning loaded | fold -s -w 100
 	note ""
-	note "All figures: ${OUT#"$TOP"/}/results.tsv. Consoles: ${OUT#"$TOP"/}/*/console.log."
+	note "All figures: ${OUT#"$TOP"/}/*.tsv. Consoles: ${OUT#"$TOP"/}/*/console.log."
 }
 
 stage_demo() {
 	local root=$1 module=$2 archive=$3
 	stage_guest "$root"
 	guest_cc "$root/bin/nsmeasure" "$TOP/selftests/nsproxy/nsmeasure.c" "$TOP/selftests/nsproxy/gp.c"
+	guest_cc "$root/bin/setns_loop" "$TOP/selftests/nsproxy/setns_loop.c" "$TOP/selftests/nsproxy/gp.c"
 	[[ -z $module ]] || cp "$module" "$root/nsproxy_defer.ko"
 	pack_guest "$root" "$archive"
 }
