@@ -216,7 +216,7 @@ main() {
 		# and a tree's control is what it does unpatched.
 		[[ -z ${SCENARIOS:-}$TREE ]] || which=
 		if [[ ${1:-} == --all && -z ${SCENARIOS:-}$TREE ]]; then
-			runs+=(KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
+			runs+=(CLIENTS@6.1 KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
 			for line in 5.10 6.12; do
 				runs+=("STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
 			done

@@ -25,15 +25,18 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -164,6 +167,19 @@ static void mount_first(void)
 	mount_one("sysfs", "/sys", true);
 	/* The kernel makes this folder where it has what belongs there. */
 	mount_one("tracefs", "/sys/kernel/tracing", false);
+}
+
+/* Where the kernel has a network. */
+static void raise_loopback(void)
+{
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	if (ioctl(fd, SIOCSIFFLAGS, &lo))
+		fail("cannot bring lo up: %m");
+	close(fd);
 }
 
 /* What a program may expect of a system that runs. */
@@ -509,8 +525,10 @@ static int init_main(void)
 	mount_first();
 	open_outputs();
 	read_command_line();
-	if (strcmp(job, "demo"))
+	if (strcmp(job, "demo")) {
 		mount_rest();
+		raise_loopback();
+	}
 	setrlimit(RLIMIT_NOFILE, &files);
 	setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin", 1);
 	setenv("HOME", "/", 1);

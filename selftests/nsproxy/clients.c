@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Programs that people use namespaces by.  Each of them does what it is asked
+ * to, which shows in the exit code of what it runs, and after a flush nothing
+ * is left of the namespaces that it made: a disk that was mounted in all of
+ * them can be opened exclusively once it is unmounted here.
+ *
+ * What they wait for until then, release and nsmeasure tell.
+ */
+#include "disk.h"
+#include "namespaces.h"
+
+#define ROUNDS 3
+
+/* What is run in the end, and its exit code. */
+#define COMMAND "sh", "-c", "exit 7"
+#define CODE 7
+
+NSP_FIXTURE(clients);
+
+static int run_into(const char *output, char *const argv[])
+{
+	int fd = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	pid_t pid = fork();
+
+	if (!pid) {
+		dup2(fd, 1);
+		dup2(fd, 2);
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	close(fd);
+	return nsp_wait(pid);
+}
+
+/* Run a program: did it end as it should?  If not, show what it said. */
+static int run(char *const argv[], int wanted)
+{
+	int code = run_into("/tmp/output", argv);
+	char line[512];
+	FILE *output;
+
+	if (code == wanted)
+		return 0;
+	fprintf(stderr, "# %s: exit code %d\n", argv[0], code);
+	output = fopen("/tmp/output", "r");
+	while (output && fgets(line, sizeof(line), output))
+		fprintf(stderr, "# %s", line);
+	return 1;
+}
+
+#define RUN(wanted, ...) run((char *const []){ __VA_ARGS__, NULL }, wanted)
+
+/* A reason to skip, or NULL. */
+static const char *needs(char *program, char *option)
+{
+	static char reason[64];
+
+	if (access("/dev/loop-control", F_OK))
+		return "no /dev/loop-control: this kernel has no loop devices";
+	if (!disk_has_filesystem("ext2") && !disk_has_filesystem("ext4"))
+		return "this kernel has neither ext2 nor ext4";
+	if (!run_into("/dev/null", (char *const []){ program, option, NULL }))
+		return NULL;
+	snprintf(reason, sizeof(reason), "no %s here", program);
+	return reason;
+}
+
+static int live(const struct disk *disk, int (*life)(void))
+{
+	const char *type = disk_has_filesystem("ext2") ? "ext2" : "ext4";
+	int i, fd;
+
+	CHECK(!mkdir("/tmp/mnt", 0700));
+	for (i = 0; i < ROUNDS; i++) {
+		CHECK(!mount(disk->dev, "/tmp/mnt", type, 0, NULL));
+		CHECK(!life());
+		CHECK(!nsp_present() || !nsp_flush());
+		CHECK(!umount("/tmp/mnt"));
+		fd = open(disk->dev, O_RDWR | O_EXCL | O_CLOEXEC);
+		CHECK(fd >= 0);
+		close(fd);
+	}
+	return 0;
+}
+
+static const char config[] =
+	"{ \"ociVersion\": \"1.0.0\",\n"
+	"  \"process\": { \"cwd\": \"/\", \"env\": [ \"PATH=/bin\" ],\n"
+	"    \"args\": [ \"sh\", \"-c\", \"exit 7\" ] },\n"
+	"  \"root\": { \"path\": \"root\" },\n"
+	"  \"mounts\": [ { \"destination\": \"/proc\", \"type\": \"proc\",\n"
+	"    \"source\": \"proc\" } ],\n"
+	"  \"linux\": { \"namespaces\": [ { \"type\": \"pid\" },\n"
+	"    { \"type\": \"mount\" }, { \"type\": \"uts\" },\n"
+	"    { \"type\": \"ipc\" }, { \"type\": \"network\" } ] } }\n";
+
+/* What crun runs: this system, in a folder of its own. */
+static int make_bundle(void)
+{
+	CHECK(!mkdir("/tmp/bundle", 0700) && !mkdir("/tmp/bundle/root", 0700));
+	CHECK(!mount("/", "/tmp/bundle/root", NULL, MS_BIND, NULL));
+	close(open("/tmp/bundle/config.json", O_WRONLY | O_CREAT, 0600));
+	return nsp_put("/tmp/bundle/config.json", config);
+}
+
+static int live_often(int (*life)(void))
+{
+	struct disk disk;
+	int err;
+
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
+	CHECK(!make_bundle());
+	CHECK(!disk_make(&disk, "/tmp"));
+	err = live(&disk, life);
+	disk_drop(&disk);
+	return err;
+}
+
+static int life_of_unshare(void)
+{
+	return RUN(CODE, "unshare", "-m", "-u", "-i", "-n", "-p", "-f",
+		   COMMAND);
+}
+
+NSP_RULE(clients, unshare, needs("unshare", "true"))
+{
+	return live_often(life_of_unshare);
+}
+
+static int life_of_nsenter(void)
+{
+	pid_t target = nsp_start_target(nsp_all_flags() & ~CLONE_NEWUSER);
+	char pid[16];
+
+	CHECK(target > 0);
+	snprintf(pid, sizeof(pid), "%d", (int)target);
+	CHECK(!RUN(CODE, "nsenter", "-t", pid, "-m", "-u", "-i", "-n", "-p",
+		   COMMAND));
+	return nsp_end(target);
+}
+
+NSP_RULE(clients, nsenter, needs("nsenter", "true"))
+{
+	return live_often(life_of_nsenter);
+}
+
+static int life_of_ip(void)
+{
+	CHECK(!RUN(0, "ip", "netns", "add", "nsproxy"));
+	CHECK(!RUN(CODE, "ip", "netns", "exec", "nsproxy", COMMAND));
+	return RUN(0, "ip", "netns", "delete", "nsproxy");
+}
+
+/* That of busybox makes no namespaces, and knows no -V. */
+NSP_RULE(clients, ip_netns, needs("ip", "-V"))
+{
+	return live_often(life_of_ip);
+}
+
+/* Its own init tells the end before it has ended itself. */
+static int life_of_bwrap(void)
+{
+	return RUN(CODE, "bwrap", "--unshare-all", "--as-pid-1", "--dev-bind",
+		   "/", "/", COMMAND);
+}
+
+NSP_RULE(clients, bwrap, needs("bwrap", "--version"))
+{
+	return live_often(life_of_bwrap);
+}
+
+static int life_of_crun(void)
+{
+	return RUN(CODE, "crun", "--root", "/tmp/crun", "--cgroup-manager",
+		   "disabled", "run", "--bundle", "/tmp/bundle", "nsproxy");
+}
+
+NSP_RULE(clients, crun, needs("crun", "--version"))
+{
+	return live_often(life_of_crun);
+}
+
+NSP_TEST_MAIN(nsp_prepare_any)
