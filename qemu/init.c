@@ -151,12 +151,15 @@ static void link_one(const char *target, const char *path)
 
 /*
  * Nothing can pivot_root() away from the initial file system itself, and
- * programs that make containers do so. Below a bind mount of it they can.
+ * programs that make containers do so. Below a bind mount of it they can. Old
+ * kernels allow none, and no such program is run on them.
  */
 static void move_root(void)
 {
-	if (mount("/", "/mnt", NULL, MS_BIND, NULL) || chdir("/mnt") ||
-	    mount(".", "/", NULL, MS_MOVE, NULL) || chroot("."))
+	if (mount("/", "/mnt", NULL, MS_BIND, NULL) && errno == EINVAL)
+		return;
+	if (chdir("/mnt") || mount(".", "/", NULL, MS_MOVE, NULL) ||
+	    chroot("."))
 		fail("cannot put the root on a mount of its own: %m");
 }
 
