@@ -260,7 +260,7 @@ stock_kernel() {
 	K_DIR=$dir/usr/src/linux-headers-$K_REL
 	K_CC=${CC:-gcc}
 	MAKE_ARGS=()
-	K_MODULES=(fuse overlay loop ext4)
+	K_MODULES=(fuse overlay loop brd ext4 vfat nls_cp437 nls_ascii)
 	[[ -r $K_IMAGE && -r $K_DIR/Makefile ]] ||
 		die "the kernel unpacked in $dir is not complete; remove that folder and try again"
 }
