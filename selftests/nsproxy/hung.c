@@ -15,18 +15,14 @@
  *
  * The daemon is this test: it answers FUSE_INIT and then nothing.
  */
-#include "nsproxy_test.h"
-#include "disk.h"
+#include "place.h"
 
 #include <linux/fuse.h>
 #include <sys/sysmacros.h>
 
 FIXTURE(hung)
 {
-	struct nsp_knobs knobs;
-	struct disk disk;
-	char dir[64];
-	char mnt[80];
+	struct place at;
 	char abort[96];
 	int fuse;
 	pid_t kin[2];
@@ -35,17 +31,7 @@ FIXTURE(hung)
 FIXTURE_SETUP(hung)
 {
 	self->fuse = -1;
-	ASSERT_EQ(0, nsp_save(&self->knobs));
-	ASSERT_EQ(0, nsp_set("mode", "all"));
-	ASSERT_EQ(0, nsp_set("max_pending", "1024"));
-	ASSERT_EQ(0, nsp_flush());
-	snprintf(self->dir, sizeof(self->dir), "/tmp/nsproxy.XXXXXX");
-	ASSERT_NE(NULL, mkdtemp(self->dir));
-	/* What follows belongs to this test's process and goes with it. */
-	ASSERT_EQ(0, nsp_own_mounts());
-	ASSERT_EQ(0, mount("none", self->dir, "tmpfs", 0, NULL));
-	snprintf(self->mnt, sizeof(self->mnt), "%s/mnt", self->dir);
-	ASSERT_EQ(0, mkdir(self->mnt, 0700));
+	ASSERT_EQ(0, place_make(&self->at, "all"));
 }
 
 FIXTURE_TEARDOWN(hung)
@@ -62,10 +48,7 @@ FIXTURE_TEARDOWN(hung)
 		nsp_wait(self->kin[i]);
 	}
 	EXPECT_EQ(0, nsp_flush());
-	disk_drop(&self->disk);
-	umount2(self->dir, MNT_DETACH);
-	rmdir(self->dir);
-	EXPECT_EQ(0, nsp_restore(&self->knobs));
+	EXPECT_EQ(0, place_drop(&self->at));
 }
 
 struct mounter {
@@ -84,7 +67,7 @@ static int mount_and_exit(void *arg)
 	snprintf(options, sizeof(options),
 		 "fd=%d,rootmode=40000,user_id=0,group_id=0",
 		 mounter->self->fuse);
-	CHECK(!mount(mounter->self->disk.dev, mounter->self->mnt, "fuseblk", 0,
+	CHECK(!mount(mounter->self->at.disk.dev, mounter->self->at.mnt, "fuseblk", 0,
 		     options));
 	CHECK(write(mounter->mounted, "x", 1) == 1);
 	CHECK(read(mounter->go, &c, 1) == 1);
@@ -140,12 +123,12 @@ static const char *make_hang(struct __test_metadata *_metadata,
 
 	if (!disk_has_filesystem("fuseblk"))
 		return "this kernel has no fuseblk (CONFIG_FUSE_FS, CONFIG_BLOCK)";
-	why = disk_make(&self->disk, self->dir);
+	why = disk_make(&self->at.disk, self->at.dir);
 	if (why)
 		return why;
 	self->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->fuse);
-	ASSERT_EQ(0, stat(self->disk.dev, &st));
+	ASSERT_EQ(0, stat(self->at.disk.dev, &st));
 	mount("none", "/sys/fs/fuse/connections", "fusectl", 0, NULL);
 	/* The kernel names the connection by its own form of the device. */
 	snprintf(self->abort, sizeof(self->abort),
@@ -234,7 +217,7 @@ TEST_F_TIMEOUT(hung, others_drain, NSP_TIMEOUT)
 	EXPECT_EQ(0, nsp_flush());
 	EXPECT_EQ(0, nsp_num("pending"));
 	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
-	fd = open(self->disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	fd = open(self->at.disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
 	EXPECT_LE(0, fd);
 	close(fd);
 }
@@ -250,7 +233,7 @@ TEST_F_TIMEOUT(hung, umount_gives_up, NSP_TIMEOUT)
 	why = make_hang(_metadata, self);
 	if (why)
 		SKIP(return, "%s", why);
-	self->kin[0] = nsp_start(run_umount, self->dir);
+	self->kin[0] = nsp_start(run_umount, self->at.dir);
 	ASSERT_LT(0, self->kin[0]);
 	EXPECT_EQ(0, nsp_wait(self->kin[0]));
 	self->kin[0] = 0;

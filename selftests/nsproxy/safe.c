@@ -7,18 +7,14 @@
  * What can be missed is decided for every mount, so each kind of mount is tried
  * alone.  That a wait is for something is the other half of this, see fidelity.
  */
-#include "disk.h"
-#include "nsproxy_test.h"
+#include "place.h"
 
 #include <sys/inotify.h>
 #include <sys/sysmacros.h>
 
 FIXTURE(safe)
 {
-	struct nsp_knobs knobs;
-	struct disk disk;
-	char dir[64];
-	char mnt[80];
+	struct place at;
 };
 
 FIXTURE_SETUP(safe)
@@ -26,18 +22,8 @@ FIXTURE_SETUP(safe)
 	char path[128];
 	int fd;
 
-	ASSERT_EQ(0, nsp_save(&self->knobs));
-	ASSERT_EQ(0, nsp_set("mode", "safe"));
-	ASSERT_EQ(0, nsp_set("max_pending", "1024"));
-	ASSERT_EQ(0, nsp_flush());
-	snprintf(self->dir, sizeof(self->dir), "/tmp/nsproxy.XXXXXX");
-	ASSERT_NE(NULL, mkdtemp(self->dir));
-	/* What follows belongs to this test's process and goes with it. */
-	ASSERT_EQ(0, nsp_own_mounts());
-	ASSERT_EQ(0, mount("none", self->dir, "tmpfs", 0, NULL));
-	snprintf(self->mnt, sizeof(self->mnt), "%s/mnt", self->dir);
-	ASSERT_EQ(0, mkdir(self->mnt, 0700));
-	snprintf(path, sizeof(path), "%s/file", self->dir);
+	ASSERT_EQ(0, place_make(&self->at, "safe"));
+	snprintf(path, sizeof(path), "%s/file", self->at.dir);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	ASSERT_LE(0, fd);
 	close(fd);
@@ -45,10 +31,7 @@ FIXTURE_SETUP(safe)
 
 FIXTURE_TEARDOWN(safe)
 {
-	disk_drop(&self->disk);
-	umount2(self->dir, MNT_DETACH);
-	rmdir(self->dir);
-	EXPECT_EQ(0, nsp_restore(&self->knobs));
+	EXPECT_EQ(0, place_drop(&self->at));
 }
 
 struct part {
@@ -117,7 +100,7 @@ TEST_F_TIMEOUT(safe, container, NSP_TIMEOUT)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
-		snprintf(names[i], sizeof(names[i]), "%s/%zu", self->dir, i);
+		snprintf(names[i], sizeof(names[i]), "%s/%zu", self->at.dir, i);
 		ASSERT_EQ(0, mkdir(names[i], 0700));
 	}
 	for (i = 0; i < 5; i++)
@@ -156,9 +139,9 @@ static int container_life(void *arg)
 
 TEST_F_TIMEOUT(safe, container_life, NSP_TIMEOUT)
 {
-	EXPECT_NO_WAIT(container_life, self->mnt);
+	EXPECT_NO_WAIT(container_life, self->at.mnt);
 	ASSERT_EQ(0, nsp_set("mode", "off"));
-	EXPECT_WAIT(container_life, self->mnt);
+	EXPECT_WAIT(container_life, self->at.mnt);
 }
 
 static int live_and_unshare(void *arg)
@@ -171,7 +154,7 @@ static int live_and_unshare(void *arg)
 TEST_F_TIMEOUT(safe, container_by_unshare, NSP_TIMEOUT)
 {
 	struct part parts[] = {
-		{ "proc", self->mnt, "proc" },
+		{ "proc", self->at.mnt, "proc" },
 		{},
 	};
 
@@ -181,7 +164,7 @@ TEST_F_TIMEOUT(safe, container_by_unshare, NSP_TIMEOUT)
 TEST_F_TIMEOUT(safe, cgroup2, NSP_TIMEOUT)
 {
 	struct part parts[] = {
-		{ "none", self->mnt, "cgroup2" },
+		{ "none", self->at.mnt, "cgroup2" },
 		{},
 	};
 
@@ -195,7 +178,7 @@ TEST_F_TIMEOUT(safe, binds, NSP_TIMEOUT)
 {
 	char sub[128], file[128], target[128];
 	struct part dirs[] = {
-		{ sub, self->mnt, NULL, MS_BIND },
+		{ sub, self->at.mnt, NULL, MS_BIND },
 		{},
 	};
 	struct part files[] = {
@@ -205,9 +188,9 @@ TEST_F_TIMEOUT(safe, binds, NSP_TIMEOUT)
 	};
 	int fd;
 
-	snprintf(sub, sizeof(sub), "%s/sub", self->dir);
-	snprintf(file, sizeof(file), "%s/file", self->dir);
-	snprintf(target, sizeof(target), "%s/target", self->dir);
+	snprintf(sub, sizeof(sub), "%s/sub", self->at.dir);
+	snprintf(file, sizeof(file), "%s/file", self->at.dir);
+	snprintf(target, sizeof(target), "%s/target", self->at.dir);
 	ASSERT_EQ(0, mkdir(sub, 0700));
 	fd = open(target, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	ASSERT_LE(0, fd);
@@ -259,7 +242,7 @@ static int live_and_hold(void *arg)
 TEST_F_TIMEOUT(safe, tmpfs, NSP_TIMEOUT)
 {
 	struct part parts[] = {
-		{ "none", self->mnt, "tmpfs" },
+		{ "none", self->at.mnt, "tmpfs" },
 		{},
 	};
 
@@ -284,7 +267,7 @@ static int live_and_watch(void *arg)
 TEST_F_TIMEOUT(safe, watched, NSP_TIMEOUT)
 {
 	struct part parts[] = {
-		{ "proc", self->mnt, "proc" },
+		{ "proc", self->at.mnt, "proc" },
 		{},
 	};
 
@@ -310,8 +293,8 @@ TEST_F_TIMEOUT(safe, bind_of_a_removed_file, NSP_TIMEOUT)
 	};
 	int fd;
 
-	snprintf(file, sizeof(file), "%s/file", self->dir);
-	snprintf(target, sizeof(target), "%s/target", self->dir);
+	snprintf(file, sizeof(file), "%s/file", self->at.dir);
+	snprintf(target, sizeof(target), "%s/target", self->at.dir);
 	fd = open(target, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	ASSERT_LE(0, fd);
 	close(fd);
@@ -321,10 +304,10 @@ TEST_F_TIMEOUT(safe, bind_of_a_removed_file, NSP_TIMEOUT)
 TEST_F_TIMEOUT(safe, disk, NSP_TIMEOUT)
 {
 	struct part parts[] = {
-		{ self->disk.dev, self->mnt, NULL },
+		{ self->at.disk.dev, self->at.mnt, NULL },
 		{},
 	};
-	const char *why = disk_make(&self->disk, self->dir);
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 	int fd;
 
 	if (why)
@@ -333,15 +316,15 @@ TEST_F_TIMEOUT(safe, disk, NSP_TIMEOUT)
 	if (!disk_has_filesystem(parts[0].type))
 		SKIP(return, "this kernel has neither ext2 nor ext4");
 	EXPECT_WAIT(live, parts);
-	fd = open(self->disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	fd = open(self->at.disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
 	EXPECT_LE(0, fd);
 	close(fd);
 
 	/* While somebody else has it mounted, nothing depends on the other. */
-	ASSERT_EQ(0, mount(self->disk.dev, self->mnt, parts[0].type, 0, NULL));
+	ASSERT_EQ(0, mount(self->at.disk.dev, self->at.mnt, parts[0].type, 0, NULL));
 	EXPECT_NO_WAIT(live, parts + 1);
-	ASSERT_EQ(0, umount(self->mnt));
-	fd = open(self->disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	ASSERT_EQ(0, umount(self->at.mnt));
+	fd = open(self->at.disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
 	EXPECT_LE(0, fd);
 	close(fd);
 }
@@ -359,7 +342,7 @@ static int live_and_detach(void *arg)
 TEST_F_TIMEOUT(safe, detach, NSP_TIMEOUT)
 {
 	struct part parts[] = {
-		{ "/", self->mnt, NULL, MS_BIND },
+		{ "/", self->at.mnt, NULL, MS_BIND },
 		{},
 	};
 

@@ -11,8 +11,7 @@
  * between the worker that shuts the file system down and the next user of
  * its device.
  */
-#include "disk.h"
-#include "nsproxy_test.h"
+#include "place.h"
 
 #define ROUNDS 10
 
@@ -20,9 +19,7 @@ enum barrier { WAIT, UMOUNT, FLUSH };
 
 FIXTURE(barrier)
 {
-	struct nsp_knobs knobs;
-	struct disk disk;
-	char dir[64];
+	struct place at;
 };
 
 FIXTURE_VARIANT(barrier)
@@ -63,23 +60,12 @@ FIXTURE_VARIANT_ADD(barrier, all_flush)
 
 FIXTURE_SETUP(barrier)
 {
-	ASSERT_EQ(0, nsp_save(&self->knobs));
-	ASSERT_EQ(0, nsp_set("mode", variant->mode));
-	ASSERT_EQ(0, nsp_set("max_pending", "1024"));
-	ASSERT_EQ(0, nsp_flush());
-	snprintf(self->dir, sizeof(self->dir), "/tmp/nsproxy.XXXXXX");
-	ASSERT_NE(NULL, mkdtemp(self->dir));
-	/* What follows belongs to this test's process and goes with it. */
-	ASSERT_EQ(0, nsp_own_mounts());
-	ASSERT_EQ(0, mount("none", self->dir, "tmpfs", 0, NULL));
+	ASSERT_EQ(0, place_make(&self->at, variant->mode));
 }
 
 FIXTURE_TEARDOWN(barrier)
 {
-	disk_drop(&self->disk);
-	umount(self->dir);
-	rmdir(self->dir);
-	EXPECT_EQ(0, nsp_restore(&self->knobs));
+	EXPECT_EQ(0, place_drop(&self->at));
 }
 
 static int pass(const char *dir, enum barrier what)
@@ -129,9 +115,8 @@ static const char *const disk_types[] = { "ext2", "ext4" };
 
 TEST_F_TIMEOUT(barrier, device_is_free, NSP_TIMEOUT)
 {
-	struct life life = { .dev = self->disk.dev };
+	struct life life = { .dev = self->at.disk.dev, .dir = self->at.mnt };
 	const char *why;
-	char dir[128];
 	size_t t;
 	int i, fd;
 
@@ -140,19 +125,16 @@ TEST_F_TIMEOUT(barrier, device_is_free, NSP_TIMEOUT)
 			life.type = disk_types[t];
 	if (!life.type)
 		SKIP(return, "this kernel has neither ext2 nor ext4");
-	why = disk_make(&self->disk, self->dir);
+	why = disk_make(&self->at.disk, self->at.dir);
 	if (why)
 		SKIP(return, "%s", why);
-	snprintf(dir, sizeof(dir), "%s/mnt", self->dir);
-	ASSERT_EQ(0, mkdir(dir, 0700));
-	life.dir = dir;
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, nsp_run(mount_and_exit, &life));
-		ASSERT_EQ(0, pass(self->dir, variant->what));
+		ASSERT_EQ(0, pass(self->at.dir, variant->what));
 		/* What mkfs does first, and what met EBUSY. */
-		fd = open(self->disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+		fd = open(self->at.disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
 		ASSERT_LE(0, fd) {
-			TH_LOG("round %d: %s: %s", i, self->disk.dev,
+			TH_LOG("round %d: %s: %s", i, self->at.disk.dev,
 			       strerror(errno));
 		}
 		close(fd);
@@ -204,8 +186,8 @@ TEST_F_TIMEOUT(barrier, tmpfs_is_gone, NSP_TIMEOUT)
 	if (before < 0)
 		SKIP(return, "no Shmem in /proc/meminfo: this kernel has no tmpfs");
 	for (i = 0; i < 3; i++) {
-		ASSERT_EQ(0, nsp_run(fill_tmpfs, self->dir));
-		ASSERT_EQ(0, pass(self->dir, variant->what));
+		ASSERT_EQ(0, nsp_run(fill_tmpfs, self->at.dir));
+		ASSERT_EQ(0, pass(self->at.dir, variant->what));
 		EXPECT_GT(before + 8 * 1024, shmem_kb()) {
 			TH_LOG("round %d", i);
 		}
@@ -215,13 +197,13 @@ TEST_F_TIMEOUT(barrier, tmpfs_is_gone, NSP_TIMEOUT)
 /* That nothing was pending is no proof, unless something would have been. */
 TEST_F_TIMEOUT(barrier, counted, NSP_TIMEOUT)
 {
-	struct life life = { "none", self->dir, "tmpfs" };
+	struct life life = { "none", self->at.dir, "tmpfs" };
 	long before = nsp_num(variant->shows);
 	int i;
 
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, nsp_run(mount_and_exit, &life));
-		ASSERT_EQ(0, pass(self->dir, variant->what));
+		ASSERT_EQ(0, pass(self->at.dir, variant->what));
 		EXPECT_EQ(0, nsp_num("pending"));
 	}
 	EXPECT_LT(before, nsp_num(variant->shows));
