@@ -15,8 +15,7 @@
  * it holds; two namespaces with one superblock between them, each of which takes
  * the other for the one that stays.
  */
-#include "disk.h"
-#include "nsproxy_test.h"
+#include "place.h"
 
 #include <linux/fuse.h>
 #include <sys/inotify.h>
@@ -26,19 +25,23 @@
 #ifndef __NR_open_tree
 #define __NR_open_tree 428
 #endif
+#ifndef __NR_move_mount
+#define __NR_move_mount 429
+#endif
 #ifndef OPEN_TREE_CLONE
 #define OPEN_TREE_CLONE 1
+#endif
+#ifndef MOVE_MOUNT_F_EMPTY_PATH
+#define MOVE_MOUNT_F_EMPTY_PATH 4
 #endif
 
 #define ROUNDS 4
 
 FIXTURE(fidelity)
 {
-	struct nsp_knobs knobs;
-	struct disk disk;
-	char dir[64];
-	char mnt[80];
+	struct place at;
 	bool flush;
+	int rounds;
 };
 
 FIXTURE_VARIANT(fidelity)
@@ -67,27 +70,16 @@ FIXTURE_VARIANT_ADD(fidelity, all)
  */
 FIXTURE_SETUP(fidelity)
 {
-	ASSERT_EQ(0, nsp_save(&self->knobs));
-	ASSERT_EQ(0, nsp_set("mode", variant->mode));
-	ASSERT_EQ(0, nsp_set("max_pending", "1024"));
-	ASSERT_EQ(0, nsp_flush());
+	ASSERT_EQ(0, place_make(&self->at, variant->mode));
 	self->flush = !strcmp(variant->mode, "all") &&
 		      !nsp_env("NSPROXY_TEST_NO_FLUSH", 0);
-	snprintf(self->dir, sizeof(self->dir), "/tmp/nsproxy.XXXXXX");
-	ASSERT_NE(NULL, mkdtemp(self->dir));
-	/* What follows belongs to this test's process and goes with it. */
-	ASSERT_EQ(0, nsp_own_mounts());
-	ASSERT_EQ(0, mount("none", self->dir, "tmpfs", 0, NULL));
-	snprintf(self->mnt, sizeof(self->mnt), "%s/mnt", self->dir);
-	ASSERT_EQ(0, mkdir(self->mnt, 0700));
+	/* Without a deferral there is no race to be lost. */
+	self->rounds = strcmp(variant->mode, "off") ? ROUNDS : 1;
 }
 
 FIXTURE_TEARDOWN(fidelity)
 {
-	disk_drop(&self->disk);
-	umount2(self->dir, MNT_DETACH);
-	rmdir(self->dir);
-	EXPECT_EQ(0, nsp_restore(&self->knobs));
+	EXPECT_EQ(0, place_drop(&self->at));
 }
 
 enum leave { BY_EXIT, BY_SETNS, BY_UNSHARE, BY_DETACH, NR_LEAVES };
@@ -102,8 +94,12 @@ struct row {
 	const char *mnt;
 	const char *type;
 	const char *options;
+	off_t size;
+	bool shared;
 	bool flush;
+	int rounds;
 	enum leave leave;
+	int (*mount)(const struct row *row);
 	int (*check)(const struct row *row);
 	int arg;
 };
@@ -124,6 +120,7 @@ static int mount_row(const struct row *row)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	CHECK(fd >= 0);
 	CHECK(write(fd, path, sizeof(path)) == sizeof(path));
+	CHECK(!row->size || !posix_fallocate(fd, 0, row->size));
 	CHECK(!close(fd));
 	return 0;
 }
@@ -135,7 +132,7 @@ static int live_row(void *arg)
 
 	CHECK(before >= 0);
 	CHECK(!nsp_own_mounts());
-	CHECK(!mount_row(row));
+	CHECK(!row->mount(row));
 	switch (row->leave) {
 	case BY_SETNS:
 		CHECK(!setns(before, CLONE_NEWNS));
@@ -160,8 +157,10 @@ static int run_row(struct row *row)
 {
 	int i;
 
+	if (!row->mount)
+		row->mount = mount_row;
 	for (row->leave = 0; row->leave < NR_LEAVES; row->leave++) {
-		for (i = 0; i < ROUNDS; i++) {
+		for (i = 0; i < row->rounds; i++) {
 			if (!nsp_run(live_row, row) && !settle(row) &&
 			    !row->check(row))
 				continue;
@@ -191,33 +190,53 @@ static int format_device(const char *dev, const char *type)
 	return 0;
 }
 
-/* The row with each of the file systems there are, on a loop device and brd. */
+/* losetup -d: in use, a loop device says 0 and stays, until it is not. */
+static int loop_clears(const struct row *row)
+{
+	struct loop_info64 info;
+	char path[128];
+	int image;
+
+	CHECK(!ioctl(row->arg, LOOP_CLR_FD, 0));
+	CHECK(ioctl(row->arg, LOOP_GET_STATUS64, &info) && errno == ENXIO);
+	snprintf(path, sizeof(path), "%s/../image", row->mnt);
+	image = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(image >= 0);
+	CHECK(!ioctl(row->arg, LOOP_SET_FD, image));
+	CHECK(!close(image));
+	return 0;
+}
+
+/* The row with each of the file systems there are, and one of them on brd. */
 static const char *run_block_rows(struct __test_metadata *_metadata,
 				  FIXTURE_DATA(fidelity) *self,
 				  int (*check)(const struct row *row))
 {
-	const char *const devs[] = { self->disk.dev, "/dev/ram0" };
 	struct row row = {
-		.mnt = self->mnt,
+		.mnt = self->at.mnt,
 		.flush = self->flush,
+		.rounds = self->rounds,
 		.check = check,
-		.arg = self->disk.loop,
+		.arg = self->at.disk.loop,
 	};
-	size_t d, t;
+	size_t t;
 	int runs = 0;
 
-	for (d = 0; d < ARRAY_SIZE(devs); d++) {
-		for (t = 0; t < ARRAY_SIZE(block_types); t++) {
-			if (access(devs[d], F_OK) ||
-			    !disk_has_filesystem(block_types[t]))
-				continue;
-			row.dev = devs[d];
-			row.type = block_types[t];
-			ASSERT_EQ(0, format_device(row.dev, row.type));
-			ASSERT_EQ(0, run_row(&row)) {
-				TH_LOG("%s on %s", row.type, row.dev);
-			}
-			runs++;
+	for (t = 0; t < ARRAY_SIZE(block_types); t++) {
+		row.type = block_types[t];
+		if (!disk_has_filesystem(row.type))
+			continue;
+		row.dev = self->at.disk.dev;
+		ASSERT_EQ(0, format_device(row.dev, row.type));
+		ASSERT_EQ(0, run_row(&row)) {
+			TH_LOG("%s on %s", row.type, row.dev);
+		}
+		row.dev = "/dev/ram0";
+		if (runs++ || check == loop_clears || access(row.dev, F_OK))
+			continue;
+		ASSERT_EQ(0, format_device(row.dev, row.type));
+		ASSERT_EQ(0, run_row(&row)) {
+			TH_LOG("%s on %s", row.type, row.dev);
 		}
 	}
 	return runs ? NULL : "this kernel has none of ext2, ext4 and vfat";
@@ -234,7 +253,7 @@ static int opens_exclusively(const struct row *row)
 
 TEST_F_TIMEOUT(fidelity, device_opens_exclusively, NSP_TIMEOUT)
 {
-	const char *why = disk_make(&self->disk, self->dir);
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 
 	if (!why)
 		why = run_block_rows(_metadata, self, opens_exclusively);
@@ -258,7 +277,7 @@ static int takes_mkfs(const struct row *row)
 
 TEST_F_TIMEOUT(fidelity, device_takes_mkfs, NSP_TIMEOUT)
 {
-	const char *why = disk_make(&self->disk, self->dir);
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 
 	if (!why)
 		why = run_block_rows(_metadata, self, takes_mkfs);
@@ -276,7 +295,7 @@ static int mounts_otherwise(const struct row *row)
 
 TEST_F_TIMEOUT(fidelity, device_mounts_otherwise, NSP_TIMEOUT)
 {
-	const char *why = disk_make(&self->disk, self->dir);
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 
 	if (!why)
 		why = run_block_rows(_metadata, self, mounts_otherwise);
@@ -284,28 +303,9 @@ TEST_F_TIMEOUT(fidelity, device_mounts_otherwise, NSP_TIMEOUT)
 		SKIP(return, "%s", why);
 }
 
-/* losetup -d: in use, a loop device says 0 and stays, until it is not. */
-static int loop_clears(const struct row *row)
-{
-	struct loop_info64 info;
-	char path[128];
-	int image;
-
-	if (strncmp(row->dev, "/dev/loop", 9))
-		return 0;
-	CHECK(!ioctl(row->arg, LOOP_CLR_FD, 0));
-	CHECK(ioctl(row->arg, LOOP_GET_STATUS64, &info) && errno == ENXIO);
-	snprintf(path, sizeof(path), "%s/../image", row->mnt);
-	image = open(path, O_RDWR | O_CLOEXEC);
-	CHECK(image >= 0);
-	CHECK(!ioctl(row->arg, LOOP_SET_FD, image));
-	CHECK(!close(image));
-	return 0;
-}
-
 TEST_F_TIMEOUT(fidelity, loop_device_clears, NSP_TIMEOUT)
 {
-	const char *why = disk_make(&self->disk, self->dir);
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 
 	if (!why)
 		why = run_block_rows(_metadata, self, loop_clears);
@@ -329,12 +329,13 @@ static int module_is_free(const struct row *row)
 TEST_F_TIMEOUT(fidelity, module_is_free, NSP_TIMEOUT)
 {
 	struct row row = {
-		.dev = self->disk.dev,
-		.mnt = self->mnt,
+		.dev = self->at.disk.dev,
+		.mnt = self->at.mnt,
 		.flush = self->flush,
+		.rounds = self->rounds,
 		.check = module_is_free,
 	};
-	const char *why = disk_make(&self->disk, self->dir);
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 	char path[128], text[32];
 	int runs = 0;
 	size_t t;
@@ -378,37 +379,20 @@ static int memory_is_back(const struct row *row)
 	return 0;
 }
 
-static int fill(void *arg)
-{
-	const struct row *row = arg;
-	char path[128];
-	int fd;
-
-	CHECK(!nsp_own_mounts());
-	CHECK(!mount_row(row));
-	snprintf(path, sizeof(path), "%s/file", row->mnt);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	CHECK(fd >= 0);
-	CHECK(!posix_fallocate(fd, 0, 16 << 20));
-	return 0;
-}
-
 TEST_F_TIMEOUT(fidelity, tmpfs_gives_memory_back, NSP_TIMEOUT)
 {
 	struct row row = {
 		.dev = "none",
-		.mnt = self->mnt,
+		.mnt = self->at.mnt,
 		.type = "tmpfs",
+		.size = 16 << 20,
 		.flush = self->flush,
+		.rounds = self->rounds,
+		.check = memory_is_back,
 		.arg = shmem_kb(),
 	};
-	int i;
 
-	for (i = 0; i < ROUNDS; i++) {
-		ASSERT_EQ(0, nsp_run(fill, &row));
-		ASSERT_EQ(0, settle(&row));
-		EXPECT_EQ(0, memory_is_back(&row));
-	}
+	EXPECT_EQ(0, run_row(&row));
 }
 
 /* overlay: with an index it insists that its directories are not in use. */
@@ -425,72 +409,27 @@ TEST_F_TIMEOUT(fidelity, overlay_mounts_again, NSP_TIMEOUT)
 	char options[512], path[128];
 	struct row row = {
 		.dev = "none",
-		.mnt = self->mnt,
+		.mnt = self->at.mnt,
 		.type = "overlay",
 		.options = options,
 		.flush = self->flush,
+		.rounds = self->rounds,
 		.check = mounts_overlay_again,
 	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(subs); i++) {
-		snprintf(path, sizeof(path), "%s/%s", self->dir, subs[i]);
+		snprintf(path, sizeof(path), "%s/%s", self->at.dir, subs[i]);
 		ASSERT_EQ(0, mkdir(path, 0700));
 	}
 	snprintf(options, sizeof(options),
 		 "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work,index=on",
-		 self->dir, self->dir, self->dir);
-	if (mount("none", self->mnt, "overlay", 0, options))
+		 self->at.dir, self->at.dir, self->at.dir);
+	if (mount("none", self->at.mnt, "overlay", 0, options))
 		SKIP(return, "no overlay with index=on here: %s",
 		     strerror(errno));
-	ASSERT_EQ(0, umount(self->mnt));
+	ASSERT_EQ(0, umount(self->at.mnt));
 	EXPECT_EQ(0, run_row(&row));
-}
-
-/* FUSE: the daemon reads ENODEV when its connection has come to its end. */
-struct fuse_life {
-	const char *dev;
-	const char *mnt;
-	const char *type;
-	int fuse;
-	int mounted;
-	int go;
-};
-
-static int mount_fuse_and_exit(void *arg)
-{
-	const struct fuse_life *life = arg;
-	char options[128], c;
-
-	CHECK(!nsp_own_mounts());
-	snprintf(options, sizeof(options),
-		 "fd=%d,rootmode=40000,user_id=0,group_id=0", life->fuse);
-	CHECK(!mount(life->dev, life->mnt, life->type, 0, options));
-	CHECK(write(life->mounted, "x", 1) == 1);
-	CHECK(read(life->go, &c, 1) == 1);
-	return 0;
-}
-
-static pid_t start_fuse_life(struct fuse_life *life, int *go)
-{
-	int mounted[2], gone[2];
-	pid_t pid;
-	char c;
-
-	life->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (life->fuse < 0 || pipe2(mounted, O_CLOEXEC) || pipe2(gone, O_CLOEXEC))
-		return -1;
-	life->mounted = mounted[1];
-	life->go = gone[0];
-	*go = gone[1];
-	pid = nsp_start(mount_fuse_and_exit, life);
-	close(mounted[1]);
-	close(gone[0]);
-	/* Before the mount there is nothing to be read from /dev/fuse. */
-	if (pid > 0 && read(mounted[0], &c, 1) != 1)
-		pid = -1;
-	close(mounted[0]);
-	return pid;
 }
 
 static int read_request(int fuse, struct fuse_in_header *header)
@@ -525,107 +464,58 @@ static int answer_init(int fuse, __u64 unique)
 	return write(fuse, &reply, reply.header.len) == reply.header.len ? 0 : -1;
 }
 
+/* FUSE: the daemon reads ENODEV when its connection has come to its end. */
+static int mount_fuse(const struct row *row)
+{
+	struct fuse_in_header header;
+	char options[128];
+
+	snprintf(options, sizeof(options),
+		 "fd=%d,rootmode=40000,user_id=0,group_id=0", row->arg);
+	CHECK(!mount(row->dev, row->mnt, row->type, 0, options));
+	CHECK(!read_request(row->arg, &header));
+	CHECK(header.opcode == FUSE_INIT);
+	return answer_init(row->arg, header.unique);
+}
+
+static int fuse_is_over(const struct row *row)
+{
+	struct fuse_in_header header;
+	int err, fd;
+
+	/* From now on the end must be there; so do not wait for it. */
+	CHECK(!fcntl(row->arg, F_SETFL, O_NONBLOCK));
+	do
+		err = read_request(row->arg, &header);
+	while (!err);
+	errno = -err;
+	CHECK(errno == ENODEV);
+	/* The next connection takes the place of this one. */
+	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK(dup2(fd, row->arg) == row->arg);
+	CHECK(!close(fd));
+	return 0;
+}
+
 TEST_F_TIMEOUT(fidelity, fuse_daemon_sees_the_end, NSP_TIMEOUT)
 {
-	struct fuse_life life = {
+	struct row row = {
 		.dev = "none",
-		.mnt = self->mnt,
+		.mnt = self->at.mnt,
 		.type = "fuse",
+		.flush = self->flush,
+		.rounds = self->rounds,
+		.mount = mount_fuse,
+		.check = fuse_is_over,
 	};
-	struct row row = { .flush = self->flush };
-	struct fuse_in_header header;
-	int i, go, err;
-	pid_t pid;
 
 	if (access("/dev/fuse", F_OK))
 		SKIP(return, "no /dev/fuse: this kernel has no FUSE");
-	for (i = 0; i < ROUNDS; i++) {
-		pid = start_fuse_life(&life, &go);
-		ASSERT_LT(0, pid);
-		ASSERT_EQ(0, read_request(life.fuse, &header));
-		ASSERT_EQ(FUSE_INIT, header.opcode);
-		ASSERT_EQ(0, answer_init(life.fuse, header.unique));
-		ASSERT_EQ(1, write(go, "x", 1));
-		ASSERT_EQ(0, nsp_wait(pid));
-		ASSERT_EQ(0, settle(&row));
-		/* From now on the end must be there; so do not wait for it. */
-		ASSERT_EQ(0, fcntl(life.fuse, F_SETFL, O_NONBLOCK));
-		do
-			err = read_request(life.fuse, &header);
-		while (!err);
-		EXPECT_EQ(-ENODEV, err) {
-			TH_LOG("round %d: %s", i, strerror(-err));
-		}
-		close(life.fuse);
-		close(go);
-	}
-}
-
-/*
- * A shutdown that takes its time, as one over a network does: FUSE on a block
- * device waits for its daemon.  Who waits for the task waits for the daemon.
- */
-struct slow_daemon {
-	int fuse;
-	volatile int *answered;
-};
-
-static int slow_daemon(void *arg)
-{
-	const struct timespec nap = { .tv_nsec = 200 * 1000 * 1000 };
-	const struct slow_daemon *daemon = arg;
-	struct fuse_in_header header;
-	struct fuse_out_header reply = { .len = sizeof(reply) };
-	int err;
-
-	while (!(err = read_request(daemon->fuse, &header))) {
-		if (header.opcode != FUSE_DESTROY)
-			continue;
-		/* Not a wait for anything: this is the slowness. */
-		nanosleep(&nap, NULL);
-		*daemon->answered = 1;
-		reply.unique = header.unique;
-		CHECK(write(daemon->fuse, &reply, sizeof(reply)) ==
-		      sizeof(reply));
-	}
-	return err != -ENODEV;
-}
-
-TEST_F_TIMEOUT(fidelity, slow_shutdown_is_over, NSP_TIMEOUT)
-{
-	struct slow_daemon daemon = { .answered = nsp_shared(sizeof(int)) };
-	const char *why = disk_make(&self->disk, self->dir);
-	struct fuse_life life = {
-		.dev = self->disk.dev,
-		.mnt = self->mnt,
-		.type = "fuseblk",
-	};
-	struct row row = { .dev = self->disk.dev, .flush = self->flush };
-	struct fuse_in_header header;
-	pid_t pid, server;
-	int go;
-
-	if (why)
-		SKIP(return, "%s", why);
-	if (!disk_has_filesystem("fuseblk"))
-		SKIP(return, "this kernel has no fuseblk (CONFIG_FUSE_FS, CONFIG_BLOCK)");
-	ASSERT_NE(NULL, daemon.answered);
-	pid = start_fuse_life(&life, &go);
-	ASSERT_LT(0, pid);
-	/* A daemon that has not come up yet is not told of the end. */
-	ASSERT_EQ(0, read_request(life.fuse, &header));
-	ASSERT_EQ(FUSE_INIT, header.opcode);
-	ASSERT_EQ(0, answer_init(life.fuse, header.unique));
-	daemon.fuse = life.fuse;
-	server = nsp_start(slow_daemon, &daemon);
-	ASSERT_LT(0, server);
-	ASSERT_EQ(1, write(go, "x", 1));
-	ASSERT_EQ(0, nsp_wait(pid));
-	ASSERT_EQ(0, settle(&row));
-	EXPECT_EQ(1, *daemon.answered);
-	EXPECT_EQ(0, opens_exclusively(&row));
-	close(life.fuse);
-	EXPECT_EQ(0, nsp_wait(server));
+	row.arg = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, row.arg);
+	EXPECT_EQ(0, run_row(&row));
+	close(row.arg);
 }
 
 /*
@@ -641,12 +531,15 @@ struct held {
 static int held_life(void *arg)
 {
 	const struct held *held = arg;
+	const struct row *row = held->row;
 	char c;
 
-	CHECK(!nsp_own_mounts());
-	if (held->row->dev)
-		CHECK(!mount(held->row->dev, held->row->mnt, held->row->type, 0,
-			     held->row->options));
+	/* A copy of what is shared gets what is mounted there, and passes on. */
+	CHECK(row->shared ? !unshare(CLONE_NEWNS) : !nsp_own_mounts());
+	if (row->mount)
+		CHECK(!row->mount(row));
+	else if (row->dev)
+		CHECK(!mount(row->dev, row->mnt, row->type, 0, row->options));
 	CHECK(!close(held->go[1]));
 	CHECK(write(held->ready[1], "x", 1) == 1);
 	/* End of file is the word. */
@@ -676,6 +569,77 @@ static void held_go(struct held *held)
 	close(held->ready[1]);
 }
 
+/*
+ * A shutdown that takes its time, as one over a network does: FUSE on a block
+ * device waits for its daemon.  Who waits for the task waits for the daemon.
+ */
+struct slow_daemon {
+	struct held *held;
+	int fuse;
+	volatile int *answered;
+};
+
+static int slow_daemon(void *arg)
+{
+	const struct timespec nap = { .tv_nsec = 200 * 1000 * 1000 };
+	const struct slow_daemon *daemon = arg;
+	struct fuse_in_header header;
+	struct fuse_out_header reply = { .len = sizeof(reply) };
+	int err;
+
+	/* Else the end of file would not come. */
+	held_go(daemon->held);
+	while (!(err = read_request(daemon->fuse, &header))) {
+		if (header.opcode != FUSE_DESTROY)
+			continue;
+		/* Not a wait for anything: this is the slowness. */
+		nanosleep(&nap, NULL);
+		*daemon->answered = 1;
+		reply.unique = header.unique;
+		CHECK(write(daemon->fuse, &reply, sizeof(reply)) ==
+		      sizeof(reply));
+	}
+	return err != -ENODEV;
+}
+
+TEST_F_TIMEOUT(fidelity, slow_shutdown_is_over, NSP_TIMEOUT)
+{
+	struct slow_daemon daemon = { .answered = nsp_shared(sizeof(int)) };
+	const char *why = disk_make(&self->at.disk, self->at.dir);
+	struct row row = {
+		.dev = self->at.disk.dev,
+		.mnt = self->at.mnt,
+		.type = "fuseblk",
+		.flush = self->flush,
+		.mount = mount_fuse,
+	};
+	pid_t pid, server;
+	struct held held;
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (!disk_has_filesystem("fuseblk"))
+		SKIP(return, "this kernel has no fuseblk (CONFIG_FUSE_FS, CONFIG_BLOCK)");
+	ASSERT_NE(NULL, daemon.answered);
+	row.arg = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, row.arg);
+	ASSERT_EQ(0, held_open(&held, &row));
+	/* A daemon that has not come up yet is not told of the end. */
+	pid = held_start(&held);
+	ASSERT_LT(0, pid);
+	daemon.held = &held;
+	daemon.fuse = row.arg;
+	server = nsp_start(slow_daemon, &daemon);
+	ASSERT_LT(0, server);
+	held_go(&held);
+	ASSERT_EQ(0, nsp_wait(pid));
+	ASSERT_EQ(0, settle(&row));
+	EXPECT_EQ(1, *daemon.answered);
+	EXPECT_EQ(0, opens_exclusively(&row));
+	close(row.arg);
+	EXPECT_EQ(0, nsp_wait(server));
+}
+
 static const char *block_type(void)
 {
 	size_t t;
@@ -688,15 +652,20 @@ static const char *block_type(void)
 
 #define NO_BLOCK_TYPE "this kernel has none of ext2, ext4 and vfat"
 
-/* An fd on a file of a dead namespace is the last to hold the device. */
-TEST_F_TIMEOUT(fidelity, open_file_is_the_last_hold, NSP_TIMEOUT)
+/*
+ * What /proc/PID/@what is, held open from outside, is the last hold on a device
+ * that a dead task had mounted.  Is what close(2) does to be flushed?
+ */
+static void check_hold(struct __test_metadata *_metadata,
+		       FIXTURE_DATA(fidelity) *self, const char *what,
+		       bool close_defers)
 {
 	struct row row = {
-		.mnt = self->mnt,
+		.mnt = self->at.mnt,
 		.type = block_type(),
 		.flush = self->flush,
 	};
-	const char *why = disk_make(&self->disk, self->dir);
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 	struct held held;
 	char path[160];
 	pid_t pid;
@@ -704,15 +673,14 @@ TEST_F_TIMEOUT(fidelity, open_file_is_the_last_hold, NSP_TIMEOUT)
 
 	if (why || !row.type)
 		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
-	row.dev = self->disk.dev;
+	row.dev = self->at.disk.dev;
 	ASSERT_EQ(0, format_device(row.dev, row.type));
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < self->rounds; i++) {
 		ASSERT_EQ(0, held_open(&held, &row));
 		pid = held_start(&held);
 		ASSERT_LT(0, pid);
-		snprintf(path, sizeof(path), "/proc/%d/root%s", (int)pid,
-			 self->mnt);
-		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
 		ASSERT_LE(0, fd);
 		held_go(&held);
 		ASSERT_EQ(0, nsp_wait(pid));
@@ -720,43 +688,25 @@ TEST_F_TIMEOUT(fidelity, open_file_is_the_last_hold, NSP_TIMEOUT)
 		EXPECT_EQ(-1, open(row.dev, O_RDWR | O_EXCL | O_CLOEXEC));
 		EXPECT_EQ(EBUSY, errno);
 		ASSERT_EQ(0, close(fd));
+		if (close_defers)
+			ASSERT_EQ(0, settle(&row));
 		EXPECT_EQ(0, opens_exclusively(&row));
 	}
+}
+
+/* An fd on a file of a dead namespace. */
+TEST_F_TIMEOUT(fidelity, open_file_is_the_last_hold, NSP_TIMEOUT)
+{
+	char what[96];
+
+	snprintf(what, sizeof(what), "root%s", self->at.mnt);
+	check_hold(_metadata, self, what, false);
 }
 
 /* A namespace that an fd keeps alive dies by close(2). */
 TEST_F_TIMEOUT(fidelity, namespace_pinned_by_fd, NSP_TIMEOUT)
 {
-	struct row row = {
-		.mnt = self->mnt,
-		.type = block_type(),
-		.flush = self->flush,
-	};
-	const char *why = disk_make(&self->disk, self->dir);
-	struct held held;
-	char path[160];
-	pid_t pid;
-	int i, fd;
-
-	if (why || !row.type)
-		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
-	row.dev = self->disk.dev;
-	ASSERT_EQ(0, format_device(row.dev, row.type));
-	for (i = 0; i < ROUNDS; i++) {
-		ASSERT_EQ(0, held_open(&held, &row));
-		pid = held_start(&held);
-		ASSERT_LT(0, pid);
-		snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		ASSERT_LE(0, fd);
-		held_go(&held);
-		ASSERT_EQ(0, nsp_wait(pid));
-		ASSERT_EQ(0, settle(&row));
-		EXPECT_EQ(-1, open(row.dev, O_RDWR | O_EXCL | O_CLOEXEC));
-		ASSERT_EQ(0, close(fd));
-		ASSERT_EQ(0, settle(&row));
-		EXPECT_EQ(0, opens_exclusively(&row));
-	}
+	check_hold(_metadata, self, "ns/mnt", true);
 }
 
 /* IN_UNMOUNT is there to be read, also where the file system has no contents. */
@@ -765,9 +715,10 @@ static void check_watch(struct __test_metadata *_metadata,
 {
 	struct row row = {
 		.dev = "none",
-		.mnt = self->mnt,
+		.mnt = self->at.mnt,
 		.type = type,
 		.flush = self->flush,
+		.rounds = self->rounds,
 	};
 	struct inotify_event event;
 	struct held held;
@@ -780,7 +731,7 @@ static void check_watch(struct __test_metadata *_metadata,
 	ASSERT_LT(0, pid);
 	fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	ASSERT_LE(0, fd);
-	snprintf(path, sizeof(path), "/proc/%d/root%s", (int)pid, self->mnt);
+	snprintf(path, sizeof(path), "/proc/%d/root%s", (int)pid, self->at.mnt);
 	wd = inotify_add_watch(fd, path, IN_DELETE_SELF);
 	ASSERT_LE(0, wd);
 	held_go(&held);
@@ -802,74 +753,185 @@ TEST_F_TIMEOUT(fidelity, inotify_sees_unmount, NSP_TIMEOUT)
 /* Nothing is passed on to a namespace that is dead, and nothing stays there. */
 TEST_F_TIMEOUT(fidelity, no_propagation_into_the_dead, NSP_TIMEOUT)
 {
-	struct row row = { .mnt = self->mnt, .flush = self->flush };
-	const char *why = disk_make(&self->disk, self->dir);
+	struct row row = { .mnt = self->at.mnt, .flush = self->flush };
+	const char *why = disk_make(&self->at.disk, self->at.dir);
+	struct row copy = { .shared = true };
 	const char *type = block_type();
+	struct held held;
 	char point[128];
-	int i, ready[2], go[2];
 	pid_t pid;
-	char c;
+	int i;
 
 	if (why || !type)
 		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
-	ASSERT_EQ(0, format_device(self->disk.dev, type));
-	ASSERT_EQ(0, mount("none", self->mnt, "tmpfs", 0, NULL));
-	snprintf(point, sizeof(point), "%s/point", self->mnt);
+	ASSERT_EQ(0, format_device(self->at.disk.dev, type));
+	ASSERT_EQ(0, mount("none", self->at.mnt, "tmpfs", 0, NULL));
+	snprintf(point, sizeof(point), "%s/point", self->at.mnt);
 	ASSERT_EQ(0, mkdir(point, 0700));
-	row.dev = self->disk.dev;
-	for (i = 0; i < ROUNDS; i++) {
-		ASSERT_EQ(0, mount("none", self->mnt, NULL, MS_SHARED, NULL));
-		ASSERT_EQ(0, pipe2(ready, O_CLOEXEC));
-		ASSERT_EQ(0, pipe2(go, O_CLOEXEC));
-		pid = fork();
-		ASSERT_LE(0, pid);
-		if (!pid) {
-			close(go[1]);
-			if (unshare(CLONE_NEWNS) || write(ready[1], "x", 1) != 1)
-				_exit(1);
-			_exit(read(go[0], &c, 1) != 0);
-		}
-		ASSERT_EQ(1, read(ready[0], &c, 1));
-		close(go[1]);
+	row.dev = self->at.disk.dev;
+	for (i = 0; i < self->rounds; i++) {
+		ASSERT_EQ(0, mount("none", self->at.mnt, NULL, MS_SHARED, NULL));
+		ASSERT_EQ(0, held_open(&held, &copy));
+		pid = held_start(&held);
+		ASSERT_LT(0, pid);
+		held_go(&held);
 		ASSERT_EQ(0, nsp_wait(pid));
 		ASSERT_EQ(0, settle(&row));
 		ASSERT_EQ(0, mount(row.dev, point, type, 0, NULL));
 		/* What the dead one got of it would now be on its own. */
-		ASSERT_EQ(0, mount("none", self->mnt, NULL, MS_PRIVATE, NULL));
+		ASSERT_EQ(0, mount("none", self->at.mnt, NULL, MS_PRIVATE, NULL));
 		ASSERT_EQ(0, umount2(point, MNT_DETACH));
 		ASSERT_EQ(0, settle(&row));
 		EXPECT_EQ(0, opens_exclusively(&row));
-		close(go[0]);
-		close(ready[0]);
-		close(ready[1]);
 	}
-	ASSERT_EQ(0, umount(self->mnt));
+	ASSERT_EQ(0, umount(self->at.mnt));
+}
+
+/* What a namespace has passed on to others stays theirs when it dies. */
+TEST_F_TIMEOUT(fidelity, propagated_by_the_dead, NSP_TIMEOUT)
+{
+	const char *why = disk_make(&self->at.disk, self->at.dir);
+	char point[128];
+	struct row row = {
+		.mnt = point,
+		.type = block_type(),
+		.shared = true,
+		.flush = self->flush,
+	};
+	struct held held;
+	pid_t pid;
+	int i;
+
+	if (why || !row.type)
+		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
+	row.dev = self->at.disk.dev;
+	ASSERT_EQ(0, format_device(row.dev, row.type));
+	ASSERT_EQ(0, mount("none", self->at.mnt, "tmpfs", 0, NULL));
+	ASSERT_EQ(0, mount("none", self->at.mnt, NULL, MS_SHARED, NULL));
+	snprintf(point, sizeof(point), "%s/point", self->at.mnt);
+	ASSERT_EQ(0, mkdir(point, 0700));
+	for (i = 0; i < self->rounds; i++) {
+		ASSERT_EQ(0, held_open(&held, &row));
+		pid = held_start(&held);
+		ASSERT_LT(0, pid);
+		held_go(&held);
+		ASSERT_EQ(0, nsp_wait(pid));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(-1, open(row.dev, O_RDWR | O_EXCL | O_CLOEXEC));
+		EXPECT_EQ(EBUSY, errno);
+		EXPECT_EQ(0, umount(point));
+		EXPECT_EQ(0, opens_exclusively(&row));
+	}
+	ASSERT_EQ(0, umount(self->at.mnt));
+}
+
+/* Does mountinfo show @mnt as one that gets its mounts from another? */
+static bool has_master(const char *mnt)
+{
+	char line[512], point[256];
+	bool found = false;
+	FILE *file;
+
+	file = fopen("/proc/self/mountinfo", "r");
+	if (!file)
+		abort();
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%*d %*d %*s %*s %255s", point) == 1 &&
+		    !strcmp(point, mnt) && strstr(line, " master:"))
+			found = true;
+	fclose(file);
+	return found;
+}
+
+/* No mount of the living has a dead one for its master. */
+TEST_F_TIMEOUT(fidelity, mountinfo_shows_no_dead_master, NSP_TIMEOUT)
+{
+	struct row row = { .shared = true, .flush = self->flush };
+	struct held held;
+	pid_t pid;
+	int i;
+
+	ASSERT_EQ(0, mount("none", self->at.mnt, "tmpfs", 0, NULL));
+	for (i = 0; i < self->rounds; i++) {
+		ASSERT_EQ(0, mount("none", self->at.mnt, NULL, MS_SHARED, NULL));
+		ASSERT_EQ(0, held_open(&held, &row));
+		pid = held_start(&held);
+		ASSERT_LT(0, pid);
+		ASSERT_EQ(0, mount("none", self->at.mnt, NULL, MS_SLAVE, NULL));
+		EXPECT_TRUE(has_master(self->at.mnt));
+		held_go(&held);
+		ASSERT_EQ(0, nsp_wait(pid));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_FALSE(has_master(self->at.mnt));
+	}
+	ASSERT_EQ(0, umount(self->at.mnt));
 }
 
 /* A tree that open_tree(2) made is gone when its fd is closed. */
 TEST_F_TIMEOUT(fidelity, detached_tree_is_gone, NSP_TIMEOUT)
 {
-	struct row row = { .mnt = self->mnt, .flush = self->flush };
-	const char *why = disk_make(&self->disk, self->dir);
+	struct row row = { .mnt = self->at.mnt, .flush = self->flush };
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 	const char *type = block_type();
 	int i, fd;
 
 	if (why || !type)
 		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
-	row.dev = self->disk.dev;
+	row.dev = self->at.disk.dev;
 	ASSERT_EQ(0, format_device(row.dev, type));
-	for (i = 0; i < ROUNDS; i++) {
-		ASSERT_EQ(0, mount(row.dev, self->mnt, type, 0, NULL));
-		fd = syscall(__NR_open_tree, AT_FDCWD, self->mnt,
+	for (i = 0; i < self->rounds; i++) {
+		ASSERT_EQ(0, mount(row.dev, self->at.mnt, type, 0, NULL));
+		fd = syscall(__NR_open_tree, AT_FDCWD, self->at.mnt,
 			     OPEN_TREE_CLONE | O_CLOEXEC);
 		if (fd < 0 && !nsp_linux(5, 2)) {
-			umount(self->mnt);
+			umount(self->at.mnt);
 			SKIP(return, "open_tree() came with Linux 5.2");
 		}
 		ASSERT_LE(0, fd);
-		ASSERT_EQ(0, umount(self->mnt));
+		ASSERT_EQ(0, umount(self->at.mnt));
 		EXPECT_EQ(-1, open(row.dev, O_RDWR | O_EXCL | O_CLOEXEC));
 		ASSERT_EQ(0, close(fd));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, opens_exclusively(&row));
+	}
+}
+
+/* One that has been put into a namespace is gone with that. */
+static int move_tree(void *arg)
+{
+	const struct row *row = arg;
+	int fd;
+
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount_row(row));
+	fd = syscall(__NR_open_tree, AT_FDCWD, row->mnt,
+		     OPEN_TREE_CLONE | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK(!umount(row->mnt));
+	CHECK(!syscall(__NR_move_mount, fd, "", AT_FDCWD, row->mnt,
+		       MOVE_MOUNT_F_EMPTY_PATH));
+	CHECK(!close(fd));
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, moved_tree_is_gone, NSP_TIMEOUT)
+{
+	struct row row = {
+		.mnt = self->at.mnt,
+		.type = block_type(),
+		.flush = self->flush,
+	};
+	const char *why = disk_make(&self->at.disk, self->at.dir);
+	int i;
+
+	if (why || !row.type)
+		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
+	if (!nsp_linux(5, 2))
+		SKIP(return, "open_tree() came with Linux 5.2");
+	row.dev = self->at.disk.dev;
+	ASSERT_EQ(0, format_device(row.dev, row.type));
+	for (i = 0; i < self->rounds; i++) {
+		ASSERT_EQ(0, nsp_run(move_tree, &row));
 		ASSERT_EQ(0, settle(&row));
 		EXPECT_EQ(0, opens_exclusively(&row));
 	}
@@ -910,18 +972,19 @@ static int pivot_life(void *arg)
 TEST_F_TIMEOUT(fidelity, old_root_is_gone, NSP_TIMEOUT)
 {
 	struct row row = {
-		.mnt = self->mnt,
+		.mnt = self->at.mnt,
 		.type = block_type(),
 		.flush = self->flush,
+		.rounds = self->rounds,
 	};
-	const char *why = disk_make(&self->disk, self->dir);
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 	int i;
 
 	if (why || !row.type)
 		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
-	row.dev = self->disk.dev;
+	row.dev = self->at.disk.dev;
 	ASSERT_EQ(0, format_device(row.dev, row.type));
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < self->rounds; i++) {
 		ASSERT_EQ(0, nsp_run(pivot_life, &row));
 		ASSERT_EQ(0, settle(&row));
 		EXPECT_EQ(0, opens_exclusively(&row));
@@ -935,8 +998,8 @@ TEST_F_TIMEOUT(fidelity, old_root_is_gone, NSP_TIMEOUT)
 static void check_many(struct __test_metadata *_metadata,
 		       FIXTURE_DATA(fidelity) *self, int n, int host_flags)
 {
-	struct row row = { .mnt = self->mnt, .flush = self->flush };
-	const char *why = disk_make(&self->disk, self->dir);
+	struct row row = { .mnt = self->at.mnt, .flush = self->flush };
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 	const char *type = block_type();
 	struct row nothing = {};
 	struct held held;
@@ -945,9 +1008,9 @@ static void check_many(struct __test_metadata *_metadata,
 
 	if (why || !type)
 		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
-	row.dev = self->disk.dev;
+	row.dev = self->at.disk.dev;
 	ASSERT_EQ(0, format_device(row.dev, type));
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; round < self->rounds; round++) {
 		ASSERT_EQ(0, mount(row.dev, row.mnt, type, 0, NULL));
 		ASSERT_EQ(0, held_open(&held, &nothing));
 		for (i = 0; i < n; i++) {
@@ -986,8 +1049,8 @@ TEST_F_TIMEOUT(fidelity, twenty_share_it_and_detach, NSP_TIMEOUT)
  */
 TEST_F_TIMEOUT(fidelity, one_after_the_other, NSP_TIMEOUT)
 {
-	struct row row = { .mnt = self->mnt, .flush = self->flush };
-	const char *why = disk_make(&self->disk, self->dir);
+	struct row row = { .mnt = self->at.mnt, .flush = self->flush };
+	const char *why = disk_make(&self->at.disk, self->at.dir);
 	const char *type = block_type();
 	struct row nothing = {};
 	struct held held[2];
@@ -996,9 +1059,9 @@ TEST_F_TIMEOUT(fidelity, one_after_the_other, NSP_TIMEOUT)
 
 	if (why || !type)
 		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
-	row.dev = self->disk.dev;
+	row.dev = self->at.disk.dev;
 	ASSERT_EQ(0, format_device(row.dev, type));
-	for (round = 0; round < 4 * ROUNDS; round++) {
+	for (round = 0; round < 4 * self->rounds; round++) {
 		ASSERT_EQ(0, mount(row.dev, row.mnt, type, 0, NULL));
 		for (i = 0; i < 2; i++) {
 			ASSERT_EQ(0, held_open(&held[i], &nothing));
@@ -1013,6 +1076,35 @@ TEST_F_TIMEOUT(fidelity, one_after_the_other, NSP_TIMEOUT)
 		ASSERT_EQ(0, settle(&row));
 		EXPECT_EQ(0, opens_exclusively(&row)) {
 			TH_LOG("round %d", round);
+		}
+	}
+}
+
+/* umount(2) is final, whatever is pending, and without a flush. */
+TEST_F_TIMEOUT(fidelity, umount_is_final, NSP_TIMEOUT)
+{
+	struct row row = { .mnt = self->at.mnt };
+	const char *why = disk_make(&self->at.disk, self->at.dir);
+	const char *type = block_type();
+	struct row nothing = {};
+	struct held held;
+	pid_t pid;
+	int i;
+
+	if (why || !type)
+		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
+	row.dev = self->at.disk.dev;
+	ASSERT_EQ(0, format_device(row.dev, type));
+	for (i = 0; i < 4 * self->rounds; i++) {
+		ASSERT_EQ(0, mount(row.dev, row.mnt, type, 0, NULL));
+		ASSERT_EQ(0, held_open(&held, &nothing));
+		pid = held_start(&held);
+		ASSERT_LT(0, pid);
+		held_go(&held);
+		ASSERT_EQ(0, nsp_wait(pid));
+		ASSERT_EQ(0, umount(row.mnt));
+		EXPECT_EQ(0, opens_exclusively(&row)) {
+			TH_LOG("round %d", i);
 		}
 	}
 }
@@ -1037,21 +1129,21 @@ TEST_F_TIMEOUT(fidelity, removed_root_is_free, NSP_TIMEOUT)
 	char big[128], other[128];
 	int i, fd;
 
-	snprintf(big, sizeof(big), "%s/big", self->dir);
-	snprintf(other, sizeof(other), "%s/small", self->dir);
-	for (i = 0; i < ROUNDS; i++) {
+	snprintf(big, sizeof(big), "%s/big", self->at.dir);
+	snprintf(other, sizeof(other), "%s/small", self->at.dir);
+	for (i = 0; i < self->rounds; i++) {
 		fd = open(other, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 		ASSERT_LE(0, fd);
 		close(fd);
-		ASSERT_EQ(0, statfs(self->dir, &before));
+		ASSERT_EQ(0, statfs(self->at.dir, &before));
 		fd = open(big, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(0, posix_fallocate(fd, 0, 1 << 20));
 		close(fd);
-		ASSERT_EQ(0, nsp_run(bind_file, self->dir));
+		ASSERT_EQ(0, nsp_run(bind_file, self->at.dir));
 		ASSERT_EQ(0, settle(&row));
 		ASSERT_EQ(0, i % 2 ? rename(other, big) : unlink(big));
-		ASSERT_EQ(0, statfs(self->dir, &after));
+		ASSERT_EQ(0, statfs(self->at.dir, &after));
 		EXPECT_EQ(before.f_bfree, after.f_bfree);
 	}
 }
@@ -1099,7 +1191,7 @@ TEST_F_TIMEOUT(fidelity, bound_namespace_is_gone, NSP_TIMEOUT)
 		SKIP(return, "this kernel lacks UTS or user namespaces");
 	if (access("/proc/sys/user/max_uts_namespaces", F_OK))
 		SKIP(return, "this kernel has no limits for namespaces (they came with 4.9)");
-	EXPECT_EQ(0, nsp_run(bind_ns_again_and_again, self->mnt));
+	EXPECT_EQ(0, nsp_run(bind_ns_again_and_again, self->at.mnt));
 }
 
 /* Many users, each at the limit of their own, and nobody meets it. */
