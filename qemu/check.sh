@@ -54,6 +54,8 @@ check_request() {
 	done
 }
 
+is_upstream() { [[ $(setting "$1" job) == upstream* ]]; }
+
 progress() {
 	case $1 in
 	"# ok "* | "# not ok "* | "# selftests: "* | "# init: "*) TEXT=${1#"# "} ;;
@@ -82,10 +84,10 @@ build_scenario_module() {
 }
 
 stage_check() {
-	local root=$1 archive=$2 module=$3 debian=$4
+	local root=$1 archive=$2 tests=$3 module=$4 debian=$5
 	stage_guest "$root" "$debian"
 	stage_modules "$root"
-	cp -r "$OUT/build/kselftest" "$root/kselftest"
+	cp -r "$tests" "$root/kselftest"
 	[[ -z $module ]] || cp "$module" "$root/"
 	pack_guest "$root" "$archive"
 	rm -rf "$root"
@@ -93,8 +95,10 @@ stage_check() {
 
 # prepare_run NAME@LINE: all that the boot needs, in OUT/NAME.
 prepare_run() {
-	local scenario=${1%@*} line=${1#*@} dir module='' packages=() modules=()
+	local scenario=${1%@*} line=${1#*@} dir module='' tests=$OUT/build/kselftest
+	local packages=() modules=()
 	dir=$OUT/$(run_name "$1")
+	! is_upstream "$scenario" || tests=$OUT/build/upstream/install
 	prepare_kernel "$scenario" "$line"
 	read -ra modules <<<"$(setting "$scenario" modules)"
 	K_MODULES+=(${modules[@]+"${modules[@]}"})
@@ -106,7 +110,7 @@ prepare_run() {
 		module=$OUT/build/$K_ID/nsproxy_defer.ko
 	fi
 	step "making the guest's root file system" "$dir/guest.log" \
-		stage_check "$dir/root" "$dir/initrd.cpio" "$module" "$DEBIAN_ROOT"
+		stage_check "$dir/root" "$dir/initrd.cpio" "$tests" "$module" "$DEBIAN_ROOT"
 	ln -s "$K_IMAGE" "$dir/image"
 	cp "$K_CONFIG" "$dir/config"
 	if [[ -n $TREE ]]; then
@@ -126,9 +130,10 @@ give_up() {
 
 # run NAME@LINE: boot what prepare_run left, and grade it.
 run() {
-	local scenario=${1%@*} name dir cpus job=check
+	local scenario=${1%@*} name dir cpus job arg
 	name=$(run_name "$1")
-	[[ $1 != *@unpatched ]] || job="wait"
+	read -r job arg <<<"$(setting "$scenario" job)"
+	[[ -n $job || $1 != *@unpatched ]] || job="wait"
 	dir=$OUT/$name
 	cpus=$(setting "$scenario" cpus)
 	{
@@ -136,7 +141,10 @@ run() {
 		# shellcheck disable=SC2046 # the arguments are words
 		boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" \
 			"$(setting "$scenario" memory)" "$(setting "$scenario" limit)" progress \
-			nsd.job=$job $(setting "$scenario" args)
+			nsd.job="${job:-check}" ${arg:+"nsd.arg=$arg"} $(setting "$scenario" args)
+		# What a patched tree is held to is the tree without the patches.
+		[[ ! ($job == upstream && $1 == *@patched && -e ${dir%-patched}-unpatched/results.ktap) ]] ||
+			cp "${dir%-patched}-unpatched/results.ktap" "$dir/stock.ktap"
 		"$QEMU_DIR/verdict.sh" "$dir" || true
 	} 2>&1 | sed -u "s/^ */  [$name] /"
 	rm -f "$dir/initrd.cpio" "$dir/image"
@@ -157,11 +165,45 @@ build_collection() {
 		INSTALL_PATH="$OUT/build/kselftest" install
 }
 
-prepare_collection() {
-	lock_cache fetch
-	source_tree 6.1
-	unlock_cache
-	step "building the collection" "$OUT/build/selftests.log" build_collection "$SOURCE"
+# The collections of upstream that are about namespaces and mounts, and that
+# build with what Debian has as a static library.
+UPSTREAM_LINE=7.2
+UPSTREAM=(clone3 core filesystems filesystems/empty_mntns filesystems/fscontext_ns
+	filesystems/fsmount_ns filesystems/mount-notify filesystems/move_mount filesystems/nsfs
+	filesystems/open_tree_ns filesystems/overlayfs filesystems/statmount ipc mount
+	mount_setattr namespaces pid_namespace pidfd proc timens tmpfs)
+
+# Some of their Makefiles link by rules of their own, hence -static in CC.
+build_upstream() {
+	local build=$OUT/build/upstream
+	rm -rf "$build/install"
+	mkdir -p "$build"
+	make -C "$1" O="$build" -j"$JOBS" headers
+	make -C "$1/tools/testing/selftests" O="$build" -j"$JOBS" FORCE_TARGETS=1 \
+		TARGETS="${UPSTREAM[*]}" KSFT_INSTALL_PATH="$build/install" \
+		CC="${CC:-gcc} -static -s" install
+	# These two take long, and are about nothing of this.
+	sed -i '/:file_stressor$/d;/:proc-maps-race$/d' "$build/install/kselftest-list.txt"
+}
+
+prepare_collections() {
+	local run ours='' theirs=''
+	for run in "$@"; do
+		if is_upstream "${run%@*}"; then theirs=yes; else ours=yes; fi
+	done
+	if [[ -n $ours ]]; then
+		lock_cache fetch
+		source_tree 6.1
+		unlock_cache
+		step "building the collection" "$OUT/build/selftests.log" build_collection "$SOURCE"
+	fi
+	if [[ -n $theirs ]]; then
+		need_packages libcap-dev
+		lock_cache fetch
+		source_tree "$UPSTREAM_LINE"
+		unlock_cache
+		step "building upstream's tests of $UPSTREAM_LINE" "$OUT/build/upstream.log" build_upstream "$SOURCE"
+	fi
 }
 
 # table RUN...: and the last line. Every test counts, and every verdict.
@@ -220,14 +262,14 @@ main() {
 			for line in 5.10 6.12; do
 				runs+=("STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
 			done
-			runs+=(SMP@7.2 UP@7.2)
+			runs+=(SMP@7.2 UP@7.2 UPSTREAM-STOCK@6.1 UPSTREAM@7.2)
 		fi
 		check_request "${runs[@]}"
 	fi
 	need_root "make check"
 	need_packages "${RUN_PACKAGES[@]}" "${BUILD_PACKAGES[@]}"
 	mkdir -p "$OUT/build"
-	((${#runs[@]} == 0)) || prepare_collection
+	prepare_collections ${runs[@]+"${runs[@]}"}
 	trap 'stop_guests "$OUT"' EXIT
 	for run in ${runs[@]+"${runs[@]}"}; do
 		name=$(run_name "$run")
@@ -251,6 +293,7 @@ main() {
 	note "running"
 	for run in ${ready[@]+"${ready[@]}"}; do
 		wait_for_slot
+		[[ $run != *@patched ]] || ! is_upstream "${run%@*}" || wait
 		run "$run" &
 	done
 	[[ -z $which ]] || run_controls "$which"

@@ -93,6 +93,7 @@ check shellcheck shell_style
 check W=1 module_build W=1
 check sparse module_build C=2 CF=-D__CHECK_ENDIAN__
 check "make patch" "$QEMU_DIR/patch-test.sh"
+check "the difference of results" "$QEMU_DIR/difference-test.sh"
 lint_series
 [[ -z ${STEPS:-} ]] || lint_steps "$STEPS"
 ((FAILED == 0)) || die "lint found something; see above"

@@ -288,11 +288,19 @@ tree_source() {
 # tree_expect SCENARIO KIND: what verdict.sh is to expect of the run. Where
 # nothing is deferred the tests must find the wait.
 tree_expect() {
-	local scenario=$1 kind=$2 taint
+	local scenario=$1 kind=$2 taint sides
 	taint=$(sed -n 's/^taint //p' "$SCENARIO_DIR/$scenario/expect")
 	[[ $kind == module ]] || taint=$((taint - 4096))
 	echo "taint $taint"
-	sed '/^taint /d' "$SCENARIO_DIR/$scenario/expect"
+	sed '/^taint /d;/^sides /d' "$SCENARIO_DIR/$scenario/expect"
+	sides=$(sed -n 's/^sides //p' "$SCENARIO_DIR/$scenario/expect")
+	# What a patched tree is held to is the tree as it was, or else its own
+	# mode off.
+	case ${sides:+$kind} in
+	unpatched) sides=stock ;;
+	patched) sides="${T_CARRIES:-stock} off safe all"; sides=${sides#yes } ;;
+	esac
+	[[ -z $sides ]] || echo "sides $sides"
 	awk -v line="$T_LINE" -v kind="$kind" -v class="$T_CLASS" '
 		function number(version,   v) { split(version, v, "."); return 1000 * v[1] + v[2] }
 		function rest(words) { while (words--) sub(/^[^ ]+ /, ""); print }
