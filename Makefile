@@ -42,6 +42,9 @@ check-all:
 check-controls:
 	@qemu/check.sh --controls
 
+matrix:
+	@qemu/matrix.sh $(RUNS)
+
 patch:
 	@qemu/patch.sh
 
@@ -58,8 +61,9 @@ help:
 	@echo '                     the same on that kernel tree: as it is, with the module, and patched; so does make demo'
 	@echo 'make check-controls  run the negative controls: each must turn the verdict red'
 	@echo 'make check-all       every scenario and every kernel line'
+	@echo 'make matrix          which row of the promise held in the runs of out/check, or in RUNS="/path ..."'
 	@echo 'make patch TREE=/path/to/linux'
 	@echo '                     patch a copy of that kernel tree, DEST=/path; INPLACE=1 patches the tree itself'
 	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, the patches; STEPS=/path/to/linux compiles each step'
 
-.PHONY: modules kdir install clean demo check check-all check-controls patch lint help
+.PHONY: modules kdir install clean demo check check-all check-controls matrix patch lint help

@@ -225,6 +225,9 @@ table() {
 			$((CONTROLS_RUN - CONTROLS_FAILED)) "$CONTROLS_FAILED" 0 ""
 		P=$((P + CONTROLS_RUN - CONTROLS_FAILED)) F=$((F + CONTROLS_FAILED))
 	fi
+	if (($#)) && "$QEMU_DIR/matrix.sh" "${@/#/$OUT/}" >"$OUT/matrix.rst" 2>/dev/null; then
+		printf '\nWhich row of the promise held in which mode: %s/matrix.rst\n' "${OUT#"$TOP"/}"
+	fi
 	printf '\nEach run: %s/NAME/, to be graded again with qemu/verdict.sh. This took %d min %02d s.\n' \
 		"${OUT#"$TOP"/}" $((SECONDS / 60)) $((SECONDS % 60))
 	printf '%d passed, %d failed, %d skipped\n' "$P" "$F" "$S"
