@@ -10,7 +10,7 @@
 # that makes position independent code by default says no, to that and to all
 # else, since it is asked with -mcmodel=kernel. The ftrace call would then come
 # after a function's prologue, where the module cannot use it. Upstream has
-# -fno-PIE in the Makefile since 4.9 (c6a385539175, "kbuild: add -fno-PIE").
+# -fno-PIE in the Makefile since 4.9 (8ae94224c9d7 and c6a385539175).
 #
 # Stack protector and CET are on by default in some distributions. The host's
 # programs define variables in headers, as dtc does up to e33a814e772c (5.6).
