@@ -95,6 +95,7 @@ main() {
 		note "Nothing to do."
 		return
 	fi
+	need_clean
 	find_series
 	if [[ -z $T_SERIES ]] && tree_has_fix; then
 		note "So the patches for 3.x are not needed, and setns() does not wait. What still waits is the last put of a"
@@ -110,7 +111,6 @@ main() {
 	else
 		note "${T_SERIES#"$TOP"/} applies without fuzz ($count patches)."
 	fi
-	need_clean
 
 	if [[ ${INPLACE:-0} == 1 ]]; then
 		((T_FUZZ == 0)) || die "INPLACE=1 takes a series that applies without fuzz; $T_DIR is unchanged: $T_WRONG"
