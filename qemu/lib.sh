@@ -230,7 +230,7 @@ stock_kernel() {
 		((${#images[@]})) ||
 			die "Debian's $(suite_of "$line") has no linux-image-$flavour; see $CACHE/log/apt-$(suite_of "$line").log"
 		HINT=$NETWORK_HINT step "fetching ${images[0]}" "$CACHE/log/fetch-$K_ID.log" \
-			fetch_first "$CACHE/debs/$K_ID" "${images[@]:0:3}"
+			fetch_first "$CACHE/debs/$K_ID" "${images[@]}"
 		image=$(<"$CACHE/debs/$K_ID")
 		K_REL=${image#linux-image-}
 		todo=("linux-headers-$K_REL")
