@@ -175,7 +175,7 @@ static int restart_often(bool limited, long restarts)
 
 NSP_RULE(set_tid, restart, nsp_needs_set_tid())
 {
-	return restart_often(false, 30);
+	return restart_often(false, 10);
 }
 
 /* Room for one tree: that of the dead one must be had in time. */
@@ -187,7 +187,7 @@ NSP_RULE(set_tid, restart_at_the_limit,
 	CHECK(!nsp_own_user());
 	CHECK(!nsp_put("/proc/sys/user/max_mnt_namespaces", "2"));
 	CHECK(!nsp_put("/proc/sys/user/max_uts_namespaces", "2"));
-	return restart_often(true, 15);
+	return restart_often(true, 5);
 }
 
 /* In a pid namespace of two levels, this task being pid 1 of the inner one. */
