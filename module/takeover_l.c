@@ -47,9 +47,16 @@ static void replace_switch_task_namespaces(struct task_struct *task,
 					   struct nsproxy *new)
 {
 	int idx = srcu_read_lock(&nsd_hook_srcu);
-	struct nsproxy *old = task->nsproxy;
+	struct nsproxy *old;
 
+	/*
+	 * Some vendors have the readers of 3.17, which hold this lock, and have
+	 * kept task_nsproxy() for modules, so that they look like all others.
+	 */
+	task_lock(task);
+	old = task->nsproxy;
 	rcu_assign_pointer(task->nsproxy, new);
+	task_unlock(task);
 	if (old && atomic_dec_and_test(&old->count))
 		nsproxy_release(old);
 	srcu_read_unlock(&nsd_hook_srcu, idx);
