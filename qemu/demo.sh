@@ -3,7 +3,8 @@
 #
 # Measure stock Debian kernels without and with the module, each pair in one
 # boot of a guest. The kernel of this machine is not touched. TREE=/path
-# measures kernels built from that tree instead, and the same tree patched.
+# measures kernels built from that tree instead, the same tree patched, and
+# where it applies with the fix that Linux 3.17 brought.
 
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -18,6 +19,8 @@ TREE=${TREE:-}
 # What is booted: LABEL CPUS KIND. LABEL is the kernel's name in the table, and
 # KIND what was done to a tree.
 GUESTS=("6.1-cloud 2" "6.1-cloud 1" "6.1-rt 2" "6.1-rt 1")
+# What stock is compared with.
+MODES=(loaded)
 LOOP_HEADER='kernel\tcpus\tmode\tkind\tthreads\tn\ttotal_us\tmean_us\tp50_us\tp99_us\tcaller_gps_per_op\n'
 HEADER='kernel\tcpus\tmode\top\tn\tp50_us\tp99_us\tmax_us\tcaller_gps_per_op\n'
 
@@ -32,11 +35,12 @@ progress() {
 # measure LABEL CPUS [KIND]: one guest at a time, since two would share what the
 # processors of this machine share.
 measure() {
-	local label=$1 cpus=$2 kind=${3:-} what="stock, then with the module" mode=() dir=$OUT/$1-$2cpu${3:+-$3} problems
-	if [[ $kind == patched ]]; then
-		what=patched
-		mode=(nsproxy_defer.mode=all)
-	fi
+	local label=$1 cpus=$2 kind=${3:-} what mode dir=$OUT/$1-$2cpu${3:+-$3} problems
+	case $kind in
+	patched) what=patched mode=(nsd.arg=patched nsproxy_defer.mode=all) ;;
+	upstream) what="with upstream's fix" mode=(nsd.arg=upstream) ;;
+	*) what="stock, then with the module" mode=(nsd.arg=stock) ;;
+	esac
 	note "$label, $cpus CPU$( ((cpus == 1)) || echo s): measuring it $what"
 	boot "$dir" "$OUT/$label${kind:+-$kind}.image" "$OUT/$label${kind:+-$kind}.cpio" "$cpus" \
 		1024 "$LIMIT" progress nsd.job=demo "${mode[@]}"
@@ -50,7 +54,7 @@ measure() {
 	grep -q '^# init: end$' "$dir/results" ||
 		die "the guest stopped early; its console is $dir/console.log, its output $dir/results"
 	awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
-		'NF == 7 && ($1 == "stock" || $1 == "loaded" || $1 == "patched") { print kernel, cpus, $0 }' \
+		'NF == 7 && $1 ~ /^(stock|loaded|patched|upstream)$/ { print kernel, cpus, $0 }' \
 		"$dir/results" >>"$OUT/results.tsv"
 	awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
 		'NF == 9 && $2 == "net" { print kernel, cpus, $0 }' "$dir/results" >>"$OUT/setns_loop.tsv"
@@ -135,7 +139,10 @@ tree_meaning() {
 			p50["stock", op], gps["stock", op], p50[mode, op], gps[mode, op])
 	}
 	END {
-		printf "%s on %s with two CPUs: %s; %s; %s.\n", mode == "loaded" ? "With the module" : "Patched", label,
+		names["loaded"] = "With the module"
+		names["patched"] = "Patched"
+		names["upstream"] = "With upstream\047s fix"
+		printf "%s on %s with two CPUs: %s; %s; %s.\n", names[mode], label,
 			change("setns() to the own network namespace", "setns_net"),
 			change("unshare(CLONE_NEWNS)", "unshare_mnt"),
 			change("fork, unshare(CLONE_NEWNS), exit and wait", "fork_mnt_exit")
@@ -153,7 +160,7 @@ prepare() {
 		unlock_cache
 		note "$label is Debian's $K_REL"
 	fi
-	if [[ $kind != patched ]]; then
+	if [[ -z $kind || $kind == unpatched ]]; then
 		step "building the module for $K_REL" "$OUT/build/$id.log" \
 			build_module "$K_DIR" "$OUT/build/$id" "${MAKE_ARGS[@]}" CC="$K_CC"
 		module=$OUT/build/$id/nsproxy_defer.ko
@@ -167,17 +174,20 @@ choose_guests() {
 	local label kind
 	choose_tree
 	[[ -z $T_CARRIES ]] || die "$T_DIR carries a series already, so there is nothing to compare it with; give the tree without it"
-	LIMIT=600
+	! tree_has_fix || die "$T_DIR has the fix of Linux 3.17 already, so there is nothing to compare it with; give the tree without it"
+	LIMIT=900
 	GUESTS=()
+	MODES+=(${T_SERIES:+patched})
+	! tree_takes_fix || MODES+=(upstream)
 	for label in "$T_LINE-SMP 2" "$T_LINE-UP 1"; do
-		for kind in unpatched ${T_SERIES:+patched}; do
+		for kind in unpatched "${MODES[@]:1}"; do
 			GUESTS+=("$label $kind")
 		done
 	done
 }
 
 main() {
-	local guest label cpus kind prepared=''
+	local guest label cpus kind mode prepared=''
 	need_root "make demo"
 	[[ -z $TREE ]] || choose_guests
 	rm -rf "$OUT"
@@ -197,20 +207,15 @@ main() {
 		measure "$label" "$cpus" "$kind"
 	done
 	note ""
-	table loaded
-	note ""
-	loop_table loaded
-	note ""
-	if [[ -z $TREE ]]; then
-		meaning | fold -s -w 100
-	elif [[ -n $T_SERIES ]]; then
-		table patched
+	for mode in "${MODES[@]}"; do
+		table "$mode"
 		note ""
-		loop_table patched
+		loop_table "$mode"
 		note ""
-		tree_meaning patched | fold -s -w 100
-	fi
-	[[ -z $TREE ]] || tree_meaning loaded | fold -s -w 100
+	done
+	for mode in "${MODES[@]}"; do
+		if [[ -n $TREE ]]; then tree_meaning "$mode"; else meaning; fi | fold -s -w 100
+	done
 	note ""
 	note "All figures: ${OUT#"$TOP"/}/*.tsv. Consoles: ${OUT#"$TOP"/}/*/console.log."
 }
