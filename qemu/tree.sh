@@ -11,6 +11,8 @@
 # Somebody else may have series of their own.
 PATCHES=${PATCHES:-$TOP/patches}
 FIXES=$TOP/patches/build-fixes
+# What Linux 3.17 did about the wait of class L, to compare with.
+UPSTREAM_FIX=$TOP/patches/upstream-fix/linux-3.16.y.patch
 
 # Git as a reader: a tree may belong to another user, and is not locked.
 tree_git() { GIT_OPTIONAL_LOCKS=0 git -c safe.directory="$T_DIR" -c core.hooksPath=/dev/null -C "$T_DIR" "$@"; }
@@ -179,11 +181,19 @@ find_series() {
 	done
 }
 
+# Could it get 728dba3a39c6 from us?
+tree_takes_fix() {
+	[[ $T_CLASS == L ]] && patch -d "$T_DIR" -p1 -F 0 --forward --batch --dry-run -i "$UPSTREAM_FIX" >/dev/null
+}
+
 # What the runs of a tree are: the tree as it is, the same with the module, and
 # patched.
 tree_kinds() {
 	if [[ -n $T_CARRIES ]]; then
 		echo patched
+	elif tree_has_fix && [[ -z $T_SERIES ]]; then
+		# Nothing here knows such a kernel.
+		echo unpatched
 	elif [[ -n $T_SERIES || $T_CLASS == L || -e $PATCHES/linux-$T_LINE.y ]]; then
 		echo unpatched module patched
 	else
@@ -251,6 +261,9 @@ copy_tree_source() {
 		echo "fix-up ${patch##*/}"
 		apply_patch "$SOURCE" "$patch" 0 /dev/stdout
 	done < <(series_patches "$FIXES/series")
+	if [[ $1 == upstream ]]; then
+		apply_patch "$SOURCE" "$UPSTREAM_FIX" 0 /dev/stdout
+	fi
 	[[ $1 == patched && -z $T_CARRIES ]] || return 0
 	while read -r patch; do
 		apply_patch "$SOURCE" "$patch" "$T_FUZZ" /dev/stdout
@@ -268,6 +281,7 @@ tree_source() {
 		find "$T_DIR" -path "$T_DIR/.git" -prune -o -type f -printf '%P %T@ %s\n' | sort
 		cat "$FIXES"/*
 		[[ $kind != patched || -n $T_CARRIES ]] || cat "${T_SERIES%/series}"/*
+		[[ $kind != upstream ]] || cat "$UPSTREAM_FIX"
 	} | cksum)
 	if [[ $(cat "$SOURCE.stamp" 2>/dev/null) != "$stamp" ]]; then
 		need_space 4000
@@ -288,7 +302,8 @@ tree_source() {
 # tree_expect SCENARIO KIND: what verdict.sh is to expect of the run. Where
 # nothing is deferred the tests must find the wait.
 tree_expect() {
-	local scenario=$1 kind=$2 taint sides
+	local scenario=$1 kind=$2 class=$T_CLASS taint sides
+	! tree_has_fix || class=F
 	taint=$(sed -n 's/^taint //p' "$SCENARIO_DIR/$scenario/expect")
 	[[ $kind == module ]] || taint=$((taint - 4096))
 	echo "taint $taint"
@@ -301,7 +316,7 @@ tree_expect() {
 	patched) sides="${T_CARRIES:-stock} off safe all"; sides=${sides#yes } ;;
 	esac
 	[[ -z $sides ]] || echo "sides $sides"
-	awk -v line="$T_LINE" -v kind="$kind" -v class="$T_CLASS" '
+	awk -v line="$T_LINE" -v kind="$kind" -v class="$class" '
 		function number(version,   v) { split(version, v, "."); return 1000 * v[1] + v[2] }
 		function rest(words) { while (words--) sub(/^[^ ]+ /, ""); print }
 		$1 == "before" && number(line) < number($2) { rest(2) }
