@@ -706,12 +706,14 @@ TEST_F_TIMEOUT(fidelity, open_file_is_the_last_hold, NSP_TIMEOUT)
 /* A namespace that an fd keeps alive dies by close(2). */
 TEST_F_TIMEOUT(fidelity, namespace_pinned_by_fd, NSP_TIMEOUT)
 {
+	if (!nsp_linux(3, 17) && !strcmp(variant->mode, "safe"))
+		SKIP(return, "up to Linux 3.16 mode safe does not see such a hold");
 	check_hold(_metadata, self, "ns/mnt", true);
 }
 
-/* IN_UNMOUNT is there to be read, also where the file system has no contents. */
-static void check_watch(struct __test_metadata *_metadata,
-			FIXTURE_DATA(fidelity) *self, const char *type)
+/* Is IN_UNMOUNT there to be read, once the last who has @type mounted is dead? */
+static bool sees_unmount(struct __test_metadata *_metadata,
+			 FIXTURE_DATA(fidelity) *self, const char *type)
 {
 	struct row row = {
 		.dev = "none",
@@ -720,10 +722,11 @@ static void check_watch(struct __test_metadata *_metadata,
 		.flush = self->flush,
 		.rounds = self->rounds,
 	};
-	struct inotify_event event;
+	struct inotify_event event = { 0 };
 	struct held held;
 	char path[160];
 	int fd, wd;
+	ssize_t n;
 	pid_t pid;
 
 	ASSERT_EQ(0, held_open(&held, &row));
@@ -737,17 +740,22 @@ static void check_watch(struct __test_metadata *_metadata,
 	held_go(&held);
 	ASSERT_EQ(0, nsp_wait(pid));
 	ASSERT_EQ(0, settle(&row));
-	EXPECT_EQ(sizeof(event), read(fd, &event, sizeof(event))) {
-		TH_LOG("%s: %s", type, strerror(errno));
-	}
-	EXPECT_EQ(IN_UNMOUNT, event.mask & IN_UNMOUNT);
+	n = read(fd, &event, sizeof(event));
+	ASSERT_TRUE(n == sizeof(event) || errno == EAGAIN);
 	close(fd);
+	return event.mask & IN_UNMOUNT;
 }
 
 TEST_F_TIMEOUT(fidelity, inotify_sees_unmount, NSP_TIMEOUT)
 {
-	check_watch(_metadata, self, "tmpfs");
-	check_watch(_metadata, self, "proc");
+	bool proc;
+
+	EXPECT_TRUE(sees_unmount(_metadata, self, "tmpfs"));
+	/* It has no contents to be missed. Old kernels tell nobody of its end. */
+	ASSERT_EQ(0, nsp_set("mode", "off"));
+	proc = sees_unmount(_metadata, self, "proc");
+	ASSERT_EQ(0, nsp_set("mode", variant->mode));
+	EXPECT_EQ(proc, sees_unmount(_metadata, self, "proc"));
 }
 
 /* Nothing is passed on to a namespace that is dead, and nothing stays there. */

@@ -353,6 +353,8 @@ static void prepare_safe(void)
 {
 	if (!access("/sys/module/nsproxy_defer/initstate", F_OK))
 		nsp_skip_all("defers nothing: only a patched kernel knows what is safe");
+	if (!nsp_linux(3, 17))
+		nsp_skip_all("up to Linux 3.16 the last hold on a mount namespace waits");
 	nsp_prepare_count();
 }
 
