@@ -462,3 +462,73 @@ long gp_end(void)
 			    (long)syscall(SYS_gettid));
 	return tally.measured;
 }
+
+static char all_path[128];
+static int all = -1;
+
+void gp_all_close(void)
+{
+	if (all < 0)
+		return;
+	put(all, "tracing_on", "0", 0);
+	put(all, "current_tracer", "nop", 0);
+	put(all, "set_ftrace_filter", "", O_TRUNC);
+	close(all);
+	all = -1;
+	rmdir(all_path);
+}
+
+int gp_all_open(void)
+{
+	/* Called once at the end of each normal and each expedited one. */
+	static const char *const ends[] = {
+		"rcu_gp_cleanup", "rcu_exp_wait_wake",
+	};
+	size_t i;
+
+	error[0] = '\0';
+	if (find_root())
+		return -1;
+	all = make_instance("nsproxy_gp_all", all_path, sizeof(all_path));
+	if (all < 0)
+		return -1;
+	for (i = 0; i < ARRAY_SIZE(ends); i++) {
+		if (put(all, "set_ftrace_filter", ends[i], O_APPEND)) {
+			fail("the function tracer does not find %s", ends[i]);
+			goto undo;
+		}
+	}
+	if (put(all, "current_tracer", "function", 0) ||
+	    put(all, "trace", "", O_TRUNC)) {
+		fail("cannot use the function tracer: %s", strerror(errno));
+		goto undo;
+	}
+	return 0;
+undo:
+	gp_all_close();
+	return -1;
+}
+
+long gp_all_count(void)
+{
+	unsigned long kept, written = 0;
+	bool found = false;
+	char *line = NULL;
+	size_t room = 0;
+	FILE *file;
+	int fd;
+
+	/* The header counts what has left the buffer, too. */
+	fd = openat(all, "trace", O_RDONLY | O_CLOEXEC);
+	file = fd < 0 ? NULL : fdopen(fd, "r");
+	if (!file)
+		return fail("cannot read %s/trace: %s", all_path,
+			    strerror(errno));
+	while (!found && getline(&line, &room, file) > 0)
+		found = sscanf(line,
+			       "# entries-in-buffer/entries-written: %lu/%lu",
+			       &kept, &written) == 2;
+	free(line);
+	fclose(file);
+	return found ? (long)written : fail("%s/trace has no header", all_path);
+}

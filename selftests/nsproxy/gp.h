@@ -36,6 +36,15 @@ const char *gp_calls(void);
 
 const char *gp_error(void);
 
+/*
+ * Count the grace periods of the whole machine, normal and expedited, whoever
+ * asked for them: gp_all_count() says how many have ended since gp_all_open().
+ * A kernel that does not show all of them to ftrace fails to open.
+ */
+int gp_all_open(void);
+long gp_all_count(void);
+void gp_all_close(void);
+
 /* Has this kernel what counting takes, dynamic ftrace? */
 bool gp_possible(void);
 
