@@ -2,6 +2,7 @@
 #
 # make            build nsproxy_defer.ko for the running kernel, or for KDIR=
 # make demo       show, under QEMU, what the module does to stock kernels
+# make bench      measure what many namespaces cost, until all are gone
 # make check      run the tests, under QEMU
 # make help       the rest
 
@@ -33,6 +34,9 @@ clean:
 demo:
 	@qemu/demo.sh
 
+bench:
+	@qemu/bench.sh
+
 check:
 	@qemu/check.sh
 
@@ -56,6 +60,7 @@ help:
 	@echo 'make install         install it below /lib/modules (INSTALL_MOD_PATH= goes before)'
 	@echo 'make clean           remove what make built'
 	@echo 'make demo            measure stock kernels with and without the module, under QEMU'
+	@echo 'make bench           measure what many namespaces cost until all are gone; BENCH="rt cloud" picks, see Documentation/bench.rst'
 	@echo 'make check           run the tests under QEMU; SCENARIOS="UP DEBUG" picks, KERNEL=6.12 another line'
 	@echo 'make check TREE=/path/to/linux'
 	@echo '                     the same on that kernel tree: as it is, with the module, and patched; so does make demo'
@@ -66,4 +71,4 @@ help:
 	@echo '                     patch a copy of that kernel tree, DEST=/path; INPLACE=1 patches the tree itself'
 	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, the patches; STEPS=/path/to/linux compiles each step'
 
-.PHONY: modules kdir install clean demo check check-all check-controls matrix patch lint help
+.PHONY: modules kdir install clean demo bench check check-all check-controls matrix patch lint help

@@ -1,0 +1,335 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# bench.sh: what many namespaces cost until all of them are gone, on stock
+# kernels, on the same with the module, and on patched ones, each kernel in one
+# boot of a guest. From the environment:
+#
+#	BENCH="rt cloud-up"	these kernels only, see GUESTS
+#	N="1 10 100"		how many namespaces
+#	REPEATS=5		rounds, of which the medians are shown
+#	PARTS="scale fast"	what is measured: scale, fast, beside, clients
+#	KERNEL=6.12		Debian's kernels of another line
+#	TREE=/path		for "unpatched" and "patched": that tree, not Debian's source
+#	ACCEL=kvm		another accelerator
+
+# shellcheck source=qemu/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=qemu/kernel.sh
+source "$QEMU_DIR/kernel.sh"
+# shellcheck source=qemu/tree.sh
+source "$QEMU_DIR/tree.sh"
+
+OUT=$TOP/out/bench
+KERNEL=${KERNEL:-6.1}
+TREE=${TREE:-}
+N=${N:-1 10 100 1000}
+REPEATS=${REPEATS:-3}
+# The line whose Debian source is patched where no TREE says otherwise.
+PATCHED_LINE=6.1
+
+# CPUs, and what is left out where there is but one: the processes that would be
+# beside others take turns there, and tell of the scheduler.
+declare -A GUESTS=(
+	[rt]="stock rt 2" [rt-up]="stock rt 1"
+	[cloud]="stock cloud 2" [cloud-up]="stock cloud 1"
+	[patched]="built SMP 2" [patched-up]="built UP 1"
+	[unpatched]="built SMP 2" [unpatched-up]="built UP 1"
+)
+ALL_PARTS="scale fast beside clients"
+CLIENTS=(bubblewrap crun iproute2 stress-ng util-linux)
+UP_PARTS="scale fast"
+
+HEADER="kernel cpus config round what op n jobs p50_us p99_us max_us callers_ms gone_ms gps cpu_ms peak_pending slab_kb used_kb beside caller_gps"
+FIELDS=$(wc -w <<<"$HEADER")
+DIST_HEADER="kernel cpus config round what op n percent us"
+DIST_FIELDS=$(wc -w <<<"$DIST_HEADER")
+
+progress() {
+	case $1 in
+	"bench: "*) TEXT=${1#bench: } ;;
+	"# init: FAILED"* | *"Kernel panic"*) TEXT=$1 ;;
+	esac
+}
+
+check_request() {
+	local word
+	for word in $BENCH; do
+		[[ -n ${GUESTS[$word]:-} ]] ||
+			die "BENCH=$word: there are $(printf '%s\n' "${!GUESTS[@]}" | sort | tr '\n' ' ')"
+		[[ $word != unpatched* || -n $TREE ]] ||
+			die "BENCH=$word is a kernel tree of yours, as it is: name it with TREE=/path"
+	done
+	for word in $N $REPEATS; do
+		[[ $word =~ ^[1-9][0-9]{0,3}$ ]] || die "N= and REPEATS= take numbers from 1 to 9999, not \"$word\""
+	done
+	for word in ${PARTS:-}; do
+		[[ " $ALL_PARTS " == *" $word "* ]] || die "PARTS=$word: there are $ALL_PARTS"
+	done
+	suite_of "$KERNEL" >/dev/null
+}
+
+choose_source() {
+	if [[ -z $TREE ]]; then
+		lock_cache fetch
+		source_tree "$PATCHED_LINE"
+		unlock_cache
+		TREE=$SOURCE
+	fi
+	choose_tree
+	[[ -z $T_CARRIES ]] || die "$T_DIR carries a series already; give the tree without it"
+	[[ -n $T_SERIES ]] || [[ $BENCH != *" patched"* ]] || die "no series applies to $T_DIR, so there is no patched kernel of it"
+}
+
+# prepare WORD: the kernel's image, the module and the guest's files. Sets LABEL
+# and CPUS.
+prepare() {
+	local word=$1 dir=$OUT/$1 kind name module=''
+	read -r kind name CPUS <<<"${GUESTS[$word]}"
+	if [[ $kind == stock ]]; then
+		lock_cache fetch
+		stock_kernel "$KERNEL" "$name-amd64"
+		unlock_cache
+		LABEL=$KERNEL-$name
+	else
+		built_kernel "$name" "${word%-up}"
+		LABEL=$T_LINE-$name
+	fi
+	note "$word: $LABEL is Linux $K_REL"
+	if [[ $word != patched* ]]; then
+		step "building the module for $K_REL" "$OUT/build/$K_ID.log" \
+			build_module "$K_DIR" "$OUT/build/$K_ID" "${MAKE_ARGS[@]}" CC="$K_CC"
+		module=$OUT/build/$K_ID/nsproxy_defer.ko
+	fi
+	debian_root "${CLIENTS[@]}"
+	step "making the guest's root file system" "$dir/guest.log" stage_bench "$dir" "$module" "$CPUS"
+}
+
+stage_bench() {
+	local dir=$1 module=$2 cpus=$3 root=$1/root parts=$ALL_PARTS
+	((cpus > 1)) || parts=$UP_PARTS
+	stage_guest "$root" "$DEBIAN_ROOT"
+	guest_cc "$root/bin/nsbench" "$TOP/selftests/nsproxy/nsbench.c" "$TOP/selftests/nsproxy/gp.c"
+	cp "$QEMU_DIR/bench-guest.sh" "$root/bench.sh"
+	printf '%s="%s"\n' COUNTS "$N" REPEATS "$REPEATS" PARTS "${PARTS:-$parts}" >"$root/bench.conf"
+	[[ -z $module ]] || cp "$module" "$root/nsproxy_defer.ko"
+	pack_guest "$root" "$dir/initrd.cpio"
+	rm -rf "$root"
+}
+
+# measure WORD: one guest at a time, since two would share what the processors
+# of this machine share.
+measure() {
+	local word=$1 dir=$OUT/$1 args=() problems limit=$((600 + 400 * REPEATS))
+	# The built kernel is no PREEMPT_RT, so it is told to behave like one.
+	[[ $word != *patched* || $T_CLASS == L ]] || args=(rcupdate.rcu_normal=1)
+	note "$word: measuring $LABEL with $CPUS CPU$( ((CPUS == 1)) || echo s)"
+	boot "$dir" "$K_IMAGE" "$dir/initrd.cpio" "$CPUS" 2048 "$limit" progress nsd.job=bench "${args[@]}"
+	rm "$dir/initrd.cpio"
+	[[ $(<"$dir/status") != timeout ]] ||
+		die "the guest did not finish within $limit s; its console is $dir/console.log"
+	[[ $(<"$dir/status") == "exited 0" ]] ||
+		die "QEMU failed: $(head -n 1 "$dir/qemu.log"); see $dir/qemu.log"
+	problems=$(console_problems "$dir/console.log")
+	[[ -z $problems ]] ||
+		die "the guest's kernel complained: $(head -n 1 <<<"$problems"); its console is $dir/console.log"
+	grep -q '^# init: end$' "$dir/results" ||
+		die "the guest stopped early: $(tail -n 1 "$dir/results"); its console is $dir/console.log, its output $dir/results"
+	collect "$dir/results" "$FIELDS" >>"$OUT/results.tsv"
+	collect "$dir/results" "$DIST_FIELDS" dist >>"$OUT/distribution.tsv"
+	timeline "$dir/results" >>"$OUT/timeline.tsv"
+}
+
+# collect FILE FIELDS [KIND]: the lines that begin with KIND, or else those that
+# are nothing but results, with kernel and CPUs in front.
+collect() {
+	tr -d '\r' <"$1" | awk -F'\t' -v OFS='\t' -v fields="$2" -v kind="${3:-}" -v label="$LABEL" -v cpus="$CPUS" '
+		kind != "" && !sub("^" kind FS, "") { next }
+		NF == fields - 2 { print label, cpus, $0 }'
+}
+
+# timeline FILE: what the trace of a container's life tells, one bar a line: which
+# configuration, from and to in ms, the row, and what it is.
+timeline() {
+	tr -d '\r' <"$1" | awk -F'\t' -v OFS='\t' -v label="$LABEL" -v cpus="$CPUS" '
+	function bar(from, to, row, kind) {
+		print label, cpus, config, sprintf("%.3f", (from - zero) * 1000), sprintf("%.3f", (to - zero) * 1000), row, kind
+	}
+	function finish(   p) {
+		if (config == "")
+			return
+		for (p in born) {
+			bar(born[p], last[p], row[p], "task")
+			for (i = 1; i <= waits[p]; i++)
+				bar(from[p, i], to[p, i], row[p], "wait")
+		}
+		for (i = 1; i <= gps; i++)
+			bar(gp_from[i], gp_to[i], 0, "gp")
+		for (i = 1; i <= releases; i++)
+			bar(queued[i], released[i], rows + 1, "pending")
+		split("", born); split("", waits); split("", waiting); split("", place)
+		gps = releases = rows = zero = 0
+	}
+	$1 != "trace" { next }
+	$2 != config { finish(); config = $2 }
+	{
+		if (!match($3, /-[0-9]+ +(\([ 0-9-]+\) +)?\[[0-9]+\]/))
+			next
+		pid = substr($3, RSTART + 1) + 0
+		rest = substr($3, RSTART + RLENGTH)
+		if (!match(rest, /[0-9]+\.[0-9]+: /))
+			next
+		time = substr(rest, RSTART) + 0
+		what = substr(rest, RSTART + RLENGTH)
+		if (!zero) {
+			zero = time
+		}
+		if (pid in born)
+			last[pid] = time
+	}
+	what ~ /^sched_process_fork: / {
+		# What kthreadd forks is no part of it.
+		if (pid == 2 || !match(what, /child_pid=/))
+			next
+		child = substr(what, RSTART + 10) + 0
+		if (!rows)
+			zero = time
+		born[child] = last[child] = time
+		row[child] = ++rows
+	}
+	what ~ /^synchronize_rcu/ && (pid in born) && !(pid in waiting) { waiting[pid] = time }
+	what ~ /^mntput/ && (pid in waiting) {
+		n = ++waits[pid]
+		from[pid, n] = waiting[pid]
+		to[pid, n] = time
+		delete waiting[pid]
+	}
+	what ~ /^rcu_gp_init/ { gp_start = time }
+	what ~ /^rcu_gp_cleanup/ && gp_start && rows { gp_from[++gps] = gp_start; gp_to[gps] = time }
+	what ~ /^nsproxy_defer_(queue|release): / {
+		match(what, /object=[^ ]+/)
+		object = substr(what, RSTART, RLENGTH)
+		if (what ~ /_queue/)
+			place[object] = time
+		else if (object in place) {
+			queued[++releases] = place[object]
+			released[releases] = time
+		}
+	}
+	END { finish() }'
+}
+
+# medians: of the rounds of results.tsv, with the smallest and the largest
+# gone_ms, and what share of stock it is: of the time until all is gone, of the
+# median where nothing is released, of the 99th percentile for those beside.
+medians() {
+	awk -F'\t' -v OFS='\t' '
+	function sorted(list, v,   n, i, j, t) {
+		n = split(list, v, " ")
+		for (i = 2; i <= n; i++)
+			for (j = i; j > 1 && v[j - 1] + 0 > v[j] + 0; j--) {
+				t = v[j]; v[j] = v[j - 1]; v[j - 1] = t
+			}
+		return n
+	}
+	NR == 1 {
+		print "kernel", "cpus", "what", "op", "n", "jobs", "config", "p50_us", "p99_us", "max_us",
+			"callers_ms", "gone_ms", "gps", "cpu_ms", "peak_pending", "slab_kb", "used_kb",
+			"beside", "caller_gps", "least_gone_ms", "most_gone_ms", "of_stock"
+		next
+	}
+	{
+		group = $1 OFS $2 OFS $5 OFS $6 OFS $7 OFS $8
+		key = group OFS $3
+		if (!(key in group_of)) {
+			group_of[key] = group
+			order[++keys] = key
+			if (!(group in place)) { place[group] = ++groups; name[groups] = group }
+			if ($3 == "stock" || $3 == "off")
+				stock[group] = key
+			measure[group] = $5 != "alone" && ($6 == "setns" || $6 == "umount" || $6 == "wake") ? 10 : \
+				($6 == "setns" || $6 == "fork" ? 9 : 13)
+		}
+		for (f = 9; f <= NF; f++)
+			list[key, f] = list[key, f] " " $f
+	}
+	END {
+		for (g = 1; g <= groups; g++)
+			for (i = 1; i <= keys; i++) {
+				key = order[i]
+				if (group_of[key] != name[g])
+					continue
+				line = key
+				for (f = 9; f <= 20; f++) {
+					n = sorted(list[key, f], v)
+					line = line OFS v[int((n + 1) / 2)]
+					if (f == 13) { least = v[1]; most = v[n] }
+				}
+				f = measure[name[g]]
+				n = sorted(list[key, f], v)
+				ours = v[int((n + 1) / 2)]
+				n = sorted(list[stock[name[g]], f], v)
+				theirs = v[int((n + 1) / 2)]
+				print line, least, most, (theirs > 0 ? sprintf("%.3f", ours / theirs) : "-")
+			}
+	}' "$OUT/results.tsv"
+}
+
+table() {
+	awk -F'\t' '
+	function short(v) { return v ~ /^-?[0-9.]+$/ ? sprintf(v < 100 ? "%.1f" : "%.0f", v) : v }
+	BEGIN {
+		line = "%-10s %4s %-14s %-8s %5s %4s %-10s %9s %9s %10s %19s %9s %6s %8s %7s %8s %6s\n"
+		printf line, "kernel", "CPUs", "what", "op", "n", "jobs", "config", "p50 us", "p99 us",
+			"gone ms", "least..most", "of stock", "GPs", "CPU ms", "pending", "slab kB", "GPs/op"
+	}
+	NR > 1 {
+		group = $1 $2 $3 $4 $5 $6
+		if (group != was && NR > 2)
+			print ""
+		was = group
+		printf line, $1, $2, $3, $4, $5, $6, $7, short($8), short($9), short($12), short($20) ".." short($21),
+			$22, $13, $14, $15, $16, $19
+	}' "$OUT/medians.tsv"
+}
+
+draw() {
+	local kernel cpus where lives
+	while IFS=$'\t' read -r kernel cpus; do
+		where=$OUT/$kernel-${cpus}cpu
+		lives=$(awk -F'\t' -v k="$kernel" -v c="$cpus" '$1 == k && $2 == c && !seen[$3]++ { print $3 }' "$OUT/timeline.tsv" | xargs)
+		gnuplot -e "results='$OUT/medians.tsv'; distribution='$OUT/distribution.tsv'; bars='$OUT/timeline.tsv'" \
+			-e "kernel='$kernel'; cpus='$cpus'; where='$where'; most='${N##* }'; timeline='$lives'" \
+			"$QEMU_DIR/bench.gnuplot"
+	done < <(sed 1d "$OUT/results.tsv" | cut -f 1,2 | sort -u)
+}
+
+main() {
+	local word
+	BENCH=${BENCH:-rt rt-up cloud patched}
+	check_request
+	need_root "make bench"
+	rm -rf "$OUT"
+	mkdir -p "$OUT"
+	trap 'stop_guests "$OUT"' EXIT
+	[[ $BENCH != *patched* ]] || need_packages "${BUILD_PACKAGES[@]}"
+	need_packages "${RUN_PACKAGES[@]}" gnuplot-nox
+	[[ $BENCH != *patched* ]] || choose_source
+	tr ' ' '\t' <<<"$HEADER" >"$OUT/results.tsv"
+	tr ' ' '\t' <<<"$DIST_HEADER" >"$OUT/distribution.tsv"
+	tr ' ' '\t' <<<"kernel cpus config from_ms to_ms row kind" >"$OUT/timeline.tsv"
+	for word in $BENCH; do
+		prepare "$word"
+		measure "$word"
+	done
+	medians >"$OUT/medians.tsv"
+	table >"$OUT/table.txt"
+	draw
+	cat "$OUT/table.txt"
+	note ""
+	note "\"of stock\" is the share of the stock kernel's time until all is gone; for setns and fork, which"
+	note "release nothing, of its median; for what ran beside others, of its 99th percentile."
+	note "All figures: ${OUT#"$TOP"/}/results.tsv. Pictures: ${OUT#"$TOP"/}/*.svg."
+}
+
+main "$@"
