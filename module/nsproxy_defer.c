@@ -17,7 +17,10 @@
  *   slot	one object, being released by a work item.
  *
  * There is one rcu_head, so one batch in gp at a time: what arrives during a
- * grace period forms the next batch. The slots of a batch run in parallel,
+ * grace period forms the next batch. Who waits for a grace period for reasons of
+ * his own may let it count for all that is pending, see nsproxy_defer_wait().
+ *
+ * The slots of a batch run in parallel,
  * because a release may itself wait for a grace period (put_mnt_ns() does) and
  * waits that overlap share it. A release that hangs keeps its slot and nothing
  * else.
@@ -147,6 +150,7 @@ static unsigned long next_batch = 1;
 static struct llist_node *gp_members[NR_KINDS];
 static struct tracked gp;
 static bool gp_over;
+static bool gp_armed;
 static struct rcu_head gp_head;
 static struct llist_node *ready_members[NR_KINDS];
 static struct tracked ready;
@@ -295,7 +299,7 @@ static void advance(void)
 		start_slot(slot);
 	}
 
-	if (!any(gp_members) && !arrivals_empty()) {
+	if (!gp_armed && !any(gp_members) && !arrivals_empty()) {
 		/*
 		 * llist_del_all() pairs with the llist_add() of each arrival:
 		 * all that the tasks did to take their objects out of sight
@@ -307,6 +311,7 @@ static void advance(void)
 		track(&gp, next_batch++, &tracked);
 		count(STAT_BATCHES);
 		trace_nsproxy_defer_batch(gp.batch, atomic_read(&pending[HEAVY]));
+		gp_armed = true;
 		ops->call_rcu(&gp_head, gp_callback);
 	}
 }
@@ -314,7 +319,9 @@ static void advance(void)
 static void gp_callback(struct rcu_head *head)
 {
 	spin_lock_bh(&lock);
-	gp_over = true;
+	gp_armed = false;
+	/* nsproxy_defer_wait() may have come first. */
+	gp_over = any(gp_members);
 	advance();
 	spin_unlock_bh(&lock);
 }
@@ -609,6 +616,76 @@ int nsproxy_defer_flush(enum nsproxy_defer_why why)
 	} while (!left);
 
 	return left < 0 ? -EINTR : 0;
+}
+
+/* What was taken from the arrivals has had its grace period elsewhere. */
+static void join_ready(struct tracked *t, struct llist_node **members,
+		       struct llist_node ***tails)
+{
+	int kind;
+
+	if (!any(ready_members)) {
+		track(&ready, t->batch, &t->node);
+	} else if (batch_after(ready.batch, t->batch)) {
+		/* Flushes that wait for the older ones must wait for all. */
+		ready.batch = t->batch;
+		list_move_tail(&ready.node, &t->node);
+	}
+	for (kind = 0; kind < NR_KINDS; kind++) {
+		*tails[kind] = ready_members[kind];
+		ready_members[kind] = members[kind];
+	}
+	untrack(t);
+}
+
+/**
+ * nsproxy_defer_wait - wait for a grace period, for all that is pending as well
+ * @wait: synchronize_rcu() or one of its kind
+ *
+ * For who has to wait in any case: umount(2) does, and then outlasts what others
+ * have left. What is pending needs no grace period after that, only its release.
+ *
+ * Context: as for @wait.
+ */
+void nsproxy_defer_wait(void (*wait)(void))
+{
+	struct llist_node *members[NR_KINDS], **tails[NR_KINDS];
+	struct tracked spliced;
+	unsigned long batch;
+	int kind;
+
+	if (!nsproxy_defer_busy()) {
+		wait();
+		return;
+	}
+
+	spin_lock_bh(&lock);
+	batch = gp.batch;
+	for (kind = 0; kind < NR_KINDS; kind++)
+		members[kind] = llist_del_all(&arrivals[kind]);
+	if (any(members)) {
+		track(&spliced, next_batch++, &tracked);
+		count(STAT_BATCHES);
+		trace_nsproxy_defer_batch(spliced.batch, atomic_read(&pending[HEAVY]));
+	}
+	spin_unlock_bh(&lock);
+
+	wait();
+
+	for (kind = 0; kind < NR_KINDS; kind++) {
+		tails[kind] = &members[kind];
+		while (*tails[kind])
+			tails[kind] = &(*tails[kind])->next;
+	}
+	spin_lock_bh(&lock);
+	/* The same batch, so it was in gp before the wait. */
+	if (gp.batch == batch)
+		gp_over = any(gp_members);
+	if (any(members))
+		join_ready(&spliced, members, tails);
+	advance();
+	wake_waiters();
+	spin_unlock_bh(&lock);
 }
 
 static void note_safe(void)

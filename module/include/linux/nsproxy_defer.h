@@ -80,6 +80,7 @@ bool nsproxy_defer_queue(struct llist_node *node, bool visible);
 bool nsproxy_defer_queue_light(struct llist_node *node);
 void nsproxy_defer_count_inline(void);
 unsigned long nsproxy_defer_gps(void);
+void nsproxy_defer_wait(void (*wait)(void));
 bool nsproxy_defer_kick(void);
 int nsproxy_defer_flush(enum nsproxy_defer_why why);
 
