@@ -349,6 +349,54 @@ TEST_F_TIMEOUT(safe, detach, NSP_TIMEOUT)
 	EXPECT_NO_WAIT(live_and_detach, parts);
 }
 
+/* Has this task closed a batch? Whoever does so waits for the grace period. */
+static int closed_batch(const char *trace)
+{
+	char line[512], mine[16];
+	FILE *file = fopen(trace, "r");
+	int found = 0;
+
+	if (!file)
+		return -1;
+	snprintf(mine, sizeof(mine), "-%d ", (int)getpid());
+	while (!found && fgets(line, sizeof(line), file))
+		found = strstr(line, "nsproxy_defer_batch:") && strstr(line, mine);
+	fclose(file);
+	return found;
+}
+
+/*
+ * The grace period that umount(2) waits for counts for all that is pending, so
+ * being a barrier costs it none. What an RCU callback has not picked up yet is
+ * a batch that this task closes.
+ */
+TEST_F_TIMEOUT(safe, umount_counts_for_all, NSP_TIMEOUT)
+{
+	char instance[128], path[256];
+	struct part none[] = { {} };
+	int round, found = 0;
+
+	ASSERT_NE(NULL, gp_tracing());
+	snprintf(instance, sizeof(instance), "%s/instances/nsproxy.%d",
+		 gp_tracing(), (int)getpid());
+	ASSERT_EQ(0, mkdir(instance, 0700));
+	snprintf(path, sizeof(path), "%s/events/nsproxy_defer/enable", instance);
+	EXPECT_EQ(0, nsp_put(path, "1"));
+	snprintf(path, sizeof(path), "%s/trace", instance);
+	for (round = 0; round < 200 && !found; round++) {
+		EXPECT_EQ(0, mount("none", self->mnt, "tmpfs", 0, NULL));
+		EXPECT_EQ(0, nsp_run(live, none));
+		EXPECT_EQ(0, nsp_run(live, none));
+		EXPECT_EQ(0, umount(self->mnt));
+		EXPECT_EQ(0, nsp_num("pending"));
+		found = closed_batch(path);
+	}
+	EXPECT_EQ(1, found);
+	snprintf(path, sizeof(path), "%s/events/nsproxy_defer/enable", instance);
+	EXPECT_EQ(0, nsp_put(path, "0"));
+	EXPECT_EQ(0, rmdir(instance));
+}
+
 static void prepare_safe(void)
 {
 	if (!access("/sys/module/nsproxy_defer/initstate", F_OK))
