@@ -17,13 +17,12 @@
  *   slot	one object, being released by a work item.
  *
  * There is one rcu_head, so one batch in gp at a time: what arrives during a
- * grace period forms the next batch. Who waits for a grace period for reasons of
- * his own may let it count for all that is pending, see nsproxy_defer_wait().
+ * grace period forms the next batch. Whoever waits for a grace period anyway may
+ * let it count for all that is pending, see nsproxy_defer_wait().
  *
- * The slots of a batch run in parallel,
- * because a release may itself wait for a grace period (put_mnt_ns() does) and
- * waits that overlap share it. A release that hangs keeps its slot and nothing
- * else.
+ * The slots of a batch run in parallel, because a release may itself wait for a
+ * grace period (put_mnt_ns() does) and waits that overlap share it. A release
+ * that hangs keeps its slot and nothing else.
  *
  * Flushing asks "is everything gone that was queued before now?". Objects have
  * room for a list pointer and no more, so the answer is kept per batch: gp,
