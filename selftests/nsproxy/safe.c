@@ -384,10 +384,10 @@ TEST_F_TIMEOUT(safe, umount_counts_for_all, NSP_TIMEOUT)
 	EXPECT_EQ(0, nsp_put(path, "1"));
 	snprintf(path, sizeof(path), "%s/trace", instance);
 	for (round = 0; round < 200 && !found; round++) {
-		EXPECT_EQ(0, mount("none", self->mnt, "tmpfs", 0, NULL));
+		EXPECT_EQ(0, mount("none", self->at.mnt, "tmpfs", 0, NULL));
 		EXPECT_EQ(0, nsp_run(live, none));
 		EXPECT_EQ(0, nsp_run(live, none));
-		EXPECT_EQ(0, umount(self->mnt));
+		EXPECT_EQ(0, umount(self->at.mnt));
 		EXPECT_EQ(0, nsp_num("pending"));
 		found = closed_batch(path);
 	}
