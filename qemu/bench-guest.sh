@@ -128,8 +128,8 @@ clients() {
 	bench ip-netns -n 10 -g 3 command /usr/sbin/ip netns exec bench true
 	/usr/sbin/ip netns delete bench
 
-	bench stress-unshare -n 1 command stress-ng --quiet --unshare 2 --unshare-ops 4
-	bench stress-clone -n 1 command stress-ng --quiet --clone 2 --clone-ops 100
+	bench stress-unshare -n 1 command stress-ng --quiet --unshare 2 --unshare-ops 2
+	bench stress-clone -n 1 command stress-ng --quiet --clone 2 --clone-ops 20
 }
 
 # One life of a container, traced: who runs and waits when, and the grace

@@ -39,8 +39,8 @@ plot for [name in present] results \
 	using (is(name) && strcol("op") eq "unshare" ? column("n") : NaN):(column("gone_ms")):(column("least_gone_ms")):(column("most_gone_ms")) \
 	with yerrorlines lw 2 title name
 
-# The life of a container: tasks and their waits one row each, grace periods in
-# the row below them, pending releases in that above.
+# The life of a container: a row for each task, grey, with its waits, red; grace
+# periods, blue, below them; releases that are pending, green, above.
 if (!strlen(timeline)) { exit }
 unset logscale
 unset grid
@@ -48,15 +48,15 @@ unset key
 set xlabel "ms"
 set ylabel ""
 unset ytics
-set yrange [-1:*]
+set yrange [-0.6:3.6]
 set style fill solid
 set boxwidth 0.6
 set output where . "-timeline.svg"
 color(kind) = kind eq "task" ? 0xc0c0c0 : kind eq "wait" ? 0xd03030 : kind eq "gp" ? 0x3060d0 : 0x30a050
-set terminal svg size 720,260*words(timeline) font "sans,14" background "white"
+set terminal svg size 720,220*words(timeline) font "sans,14" background "white"
 set multiplot layout words(timeline),1
 do for [name in timeline] {
-	set title sprintf("%s, %s: grey a task, red its waits for a grace period, blue grace periods, green pending releases", kernel, name) font ",11"
+	set title sprintf("%s, %s CPU(s), %s", kernel, cpus, name)
 	plot bars using (strcol("kernel") eq kernel && strcol("cpus") eq cpus && strcol("config") eq name ? (column("from_ms") + column("to_ms")) / 2 : NaN):(column("row")):(column("from_ms")):(column("to_ms")):(column("row") - 0.35):(column("row") + 0.35):(color(strcol("kind"))) \
 		with boxxyerror lc rgb variable
 }

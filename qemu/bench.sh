@@ -25,14 +25,18 @@ KERNEL=${KERNEL:-6.1}
 TREE=${TREE:-}
 N=${N:-1 10 100 1000}
 REPEATS=${REPEATS:-3}
-# The line whose Debian source is patched where no TREE says otherwise.
-PATCHED_LINE=6.1
+# Where no TREE says otherwise, this line's Debian source is patched, and built
+# for PREEMPT_RT, which it has without further patches.
+PATCHED_LINE=6.12
 
 # CPUs, and what is left out where there is but one: the processes that would be
 # beside others take turns there, and tell of the scheduler.
 declare -A GUESTS=(
 	[rt]="stock rt 2" [rt-up]="stock rt 1"
 	[cloud]="stock cloud 2" [cloud-up]="stock cloud 1"
+	[patched]="built RT 2" [patched-up]="built RT 1"
+)
+[[ -z $TREE ]] || GUESTS+=(
 	[patched]="built SMP 2" [patched-up]="built UP 1"
 	[unpatched]="built SMP 2" [unpatched-up]="built UP 1"
 )
@@ -56,9 +60,7 @@ check_request() {
 	local word
 	for word in $BENCH; do
 		[[ -n ${GUESTS[$word]:-} ]] ||
-			die "BENCH=$word: there are $(printf '%s\n' "${!GUESTS[@]}" | sort | tr '\n' ' ')"
-		[[ $word != unpatched* || -n $TREE ]] ||
-			die "BENCH=$word is a kernel tree of yours, as it is: name it with TREE=/path"
+			die "BENCH=$word: there are $(printf '%s\n' "${!GUESTS[@]}" | sort | tr '\n' ' ')and, with TREE=, unpatched and unpatched-up"
 	done
 	for word in $N $REPEATS; do
 		[[ $word =~ ^[1-9][0-9]{0,3}$ ]] || die "N= and REPEATS= take numbers from 1 to 9999, not \"$word\""
@@ -121,7 +123,7 @@ stage_bench() {
 # of this machine share.
 measure() {
 	local word=$1 dir=$OUT/$1 args=() problems limit=$((600 + 400 * REPEATS))
-	# The built kernel is no PREEMPT_RT, so it is told to behave like one.
+	# A tree is not built for PREEMPT_RT, but told to wait like one.
 	[[ $word != *patched* || $T_CLASS == L ]] || args=(rcupdate.rcu_normal=1)
 	note "$word: measuring $LABEL with $CPUS CPU$( ((CPUS == 1)) || echo s)"
 	boot "$dir" "$K_IMAGE" "$dir/initrd.cpio" "$CPUS" 2048 "$limit" progress nsd.job=bench "${args[@]}"
@@ -168,7 +170,7 @@ timeline() {
 		for (i = 1; i <= releases; i++)
 			bar(queued[i], released[i], rows + 1, "pending")
 		split("", born); split("", waits); split("", waiting); split("", place)
-		gps = releases = rows = zero = 0
+		gps = gp_start = releases = rows = zero = 0
 	}
 	$1 != "trace" { next }
 	$2 != config { finish(); config = $2 }
@@ -181,9 +183,6 @@ timeline() {
 			next
 		time = substr(rest, RSTART) + 0
 		what = substr(rest, RSTART + RLENGTH)
-		if (!zero) {
-			zero = time
-		}
 		if (pid in born)
 			last[pid] = time
 	}
@@ -297,7 +296,7 @@ draw() {
 	local kernel cpus where lives
 	while IFS=$'\t' read -r kernel cpus; do
 		where=$OUT/$kernel-${cpus}cpu
-		lives=$(awk -F'\t' -v k="$kernel" -v c="$cpus" '$1 == k && $2 == c && !seen[$3]++ { print $3 }' "$OUT/timeline.tsv" | xargs)
+		lives=$(awk -F'\t' -v k="$kernel" -v c="$cpus" '$1 == k && $2 == c && $3 !~ /expedited|forced/ && !seen[$3]++ { print $3 }' "$OUT/timeline.tsv" | xargs)
 		gnuplot -e "results='$OUT/medians.tsv'; distribution='$OUT/distribution.tsv'; bars='$OUT/timeline.tsv'" \
 			-e "kernel='$kernel'; cpus='$cpus'; where='$where'; most='${N##* }'; timeline='$lives'" \
 			"$QEMU_DIR/bench.gnuplot"
