@@ -24,7 +24,7 @@
 #define NAP_US 1000
 
 static int own_net = -1;
-static char mount_point[] = "/tmp/nsbench.XXXXXX";
+static char mount_point[32] = "/tmp/nsbench.XXXXXX";
 static char **command;
 static int command_argc;
 static int crowd_gate[2];
