@@ -29,7 +29,7 @@ describe() {
 	*loaded) what="the module" ;;
 	*) what="the patches" ;;
 	esac
-	printf '%s, %s CPU, %s\n' "$release" "$(sed -nE 's/.*smp: Brought up 1 node, ([0-9]+) CPU.*/\1/p' "$1/console.log" | grep . || echo 1)" "$what"
+	printf '%s, %s CPU, %s\n' "$release" "$(sed -nE 's/.*(Brought|Booted) up (1 node, )?([0-9]+) CPU.*/\3/p' "$1/console.log" | grep . || echo 1)" "$what"
 }
 
 runs=()
