@@ -88,6 +88,10 @@ stage_check() {
 	stage_guest "$root" "$debian"
 	stage_modules "$root"
 	cp -r "$tests" "$root/kselftest"
+	# Without the ioctl that came with 6.18 its tests wait until their time is
+	# over, or end by a signal, as chance has it.
+	[[ $(printf '%s\n' 6.18 "$K_REL" | sort -V | head -n 1) == 6.18 ]] ||
+		sed -i '/:ns_active_ref_test$/d' "$root/kselftest/kselftest-list.txt"
 	[[ -z $module ]] || cp "$module" "$root/"
 	pack_guest "$root" "$archive"
 	rm -rf "$root"
