@@ -111,6 +111,8 @@ static int live_often(int (*life)(void))
 
 	CHECK(!nsp_own_mounts());
 	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
+	/* Where ip keeps the names, which a failure would leave there. */
+	CHECK(!mount("none", "/run", "tmpfs", 0, NULL));
 	CHECK(!make_bundle());
 	CHECK(!disk_make(&disk, "/tmp"));
 	err = live(&disk, life);
