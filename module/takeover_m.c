@@ -10,6 +10,7 @@
  * Every replacement is an SRCU reader for as long as it runs: it may sleep, and
  * the module must not go away under it.
  */
+#include <linux/atomic.h>
 #include <linux/bug.h>
 #include <linux/nsproxy.h>
 #include <linux/nsproxy_defer.h>
@@ -112,14 +113,17 @@ static struct ucounts *replace_inc_ucount(struct user_namespace *ns, kuid_t uid,
 	return ucounts;
 }
 
-static bool is_release(struct pt_regs *regs)
+/* Tasks that are about to wait for what is pending. */
+static atomic_t in_umount = ATOMIC_INIT(0);
+
+static bool nobody_waits(struct pt_regs *regs)
 {
-	return nsproxy_defer_owns(current_work());
+	return nsproxy_defer_owns(current_work()) && !atomic_read(&in_umount);
 }
 
 /*
  * namespace_unlock() asks for an expedited grace period, because somebody waits
- * for it. Here nobody does: a normal one interrupts no CPU, and it lasts long
+ * for it. Where nobody does, a normal one interrupts no CPU, and it lasts long
  * enough for all the releases of a batch to share it. Not synchronize_rcu(),
  * which may itself come back to the function that this one stands for.
  */
@@ -131,11 +135,16 @@ static void replace_synchronize_rcu_expedited(void)
 	srcu_read_unlock(&nsd_hook_srcu, idx);
 }
 
+/* Nobody reads an nsproxy that is pending: its grace period gives it company. */
+static void need_no_company(void)
+{
+}
+
 /*
- * umount(2) is a barrier. Before the call, so that what is pending neither
- * holds the file system nor makes the mount look busy; and after it, so that
- * the last of several tasks to return finds everything gone, however their
- * calls overlapped.
+ * umount(2) is a barrier. What is pending may make the mount look busy; and
+ * after the call everything is waited for, so that the last of several tasks to
+ * return finds all gone, however their calls overlapped. So what is pending now
+ * has its grace periods while umount(2) has its own.
  */
 static long umount_barrier(long (*original)(const struct pt_regs *regs),
 			   const struct pt_regs *regs)
@@ -143,10 +152,17 @@ static long umount_barrier(long (*original)(const struct pt_regs *regs),
 	int idx = srcu_read_lock(&nsd_hook_srcu);
 	long ret;
 
-	nsproxy_defer_flush(NSPROXY_DEFER_UMOUNT);
+	atomic_inc(&in_umount);
+	nsproxy_defer_wait(need_no_company);
 	ret = original(regs);
+	nsproxy_defer_wait(need_no_company);
+	if (ret == -EBUSY && nsproxy_defer_busy()) {
+		nsproxy_defer_flush(NSPROXY_DEFER_UMOUNT);
+		ret = original(regs);
+	}
 	if (!ret)
 		nsproxy_defer_flush(NSPROXY_DEFER_UMOUNT);
+	atomic_dec(&in_umount);
 	srcu_read_unlock(&nsd_hook_srcu, idx);
 	return ret;
 }
@@ -248,7 +264,7 @@ struct nsd_hook nsd_hooks[] = {
 		/* TINY_RCU has an inline instead, and no need. */
 		.names = synchronize_rcu_expedited_names,
 		.replacement = replace_synchronize_rcu_expedited,
-		.wanted = is_release,
+		.wanted = nobody_waits,
 		.set_original = set_nothing,
 		.optional = true,
 	},
