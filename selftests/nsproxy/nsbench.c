@@ -24,7 +24,7 @@
 #define NAP_US 1000
 
 static int own_net = -1;
-static char mount_point[32] = "/tmp/nsbench.XXXXXX";
+static char mount_point[32];
 static char **command;
 static int command_argc;
 static int crowd_gate[2];
@@ -96,6 +96,14 @@ static void do_setns(void)
 {
 	if (setns(own_net, CLONE_NEWNET))
 		die("setns of the own network namespace: %s", strerror(errno));
+}
+
+/* One on top of the other. */
+static void make_mounts(long n)
+{
+	while (n--)
+		if (mount("/proc", mount_point, NULL, MS_BIND, NULL))
+			die("bind mount on %s: %s", mount_point, strerror(errno));
 }
 
 static void mount_own(void)
@@ -211,8 +219,8 @@ static void print_help(FILE *out)
 	size_t i;
 
 	fprintf(out,
-		"usage: nsbench [-n N] [-j JOBS] [-i US] [-f N] [-p US] [-g N] [-m LABEL]\n"
-		"               [-d] OP [COMMAND...]\n"
+		"usage: nsbench [-n N] [-j JOBS] [-i US] [-f N] [-p US] [-M N] [-g N]\n"
+		"               [-m LABEL] [-d] OP [COMMAND...]\n"
 		"\n"
 		"Run an operation many times, wait until everything it left is released, and\n"
 		"tell what that cost. One line on stdout, tab separated:\n"
@@ -233,6 +241,7 @@ static void print_help(FILE *out)
 		"  -f N      meanwhile N processes do nothing but \"life\", see below\n"
 		"  -p US     each of these makes one such life every US microseconds, if it\n"
 		"            can; without it as many as it can\n"
+		"  -M N      make N more mounts first, so that each namespace has as many\n"
 		"  -g N      counted runs (default 0), after the others, for caller_gps: grace\n"
 		"            periods that the caller waited for, for each run\n"
 		"  -m LABEL  put LABEL and a tab in front of every line\n"
@@ -435,6 +444,7 @@ int main(int argc, char **argv)
 {
 	struct common common = { .n = 100 };
 	long n, jobs = 1, pause_us = 0, flooders = 0, period_us = 0;
+	long mounts = 0;
 	long gps, slab_kb, free_kb, cpus;
 	double start, callers, gone, idle_ms;
 	char caller_gps[32] = "-", all_gps[32] = "-";
@@ -442,7 +452,7 @@ int main(int argc, char **argv)
 	const struct op *op;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "+n:j:i:f:p:g:m:dh")) != -1) {
+	while ((opt = getopt(argc, argv, "+n:j:i:f:p:M:g:m:dh")) != -1) {
 		switch (opt) {
 		case 'j':
 			jobs = parse_number("-j", optarg, 1);
@@ -455,6 +465,9 @@ int main(int argc, char **argv)
 			break;
 		case 'p':
 			period_us = parse_number("-p", optarg, 0);
+			break;
+		case 'M':
+			mounts = parse_number("-M", optarg, 0);
 			break;
 		case 'd':
 			distribution = true;
@@ -479,12 +492,14 @@ int main(int argc, char **argv)
 	own_net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (own_net < 0)
 		die("cannot open /proc/self/ns/net: %s", strerror(errno));
+	snprintf(mount_point, sizeof(mount_point), "/tmp/nsbench.XXXXXX");
 	if (!mkdtemp(mount_point))
 		die("cannot make %s: %s", mount_point, strerror(errno));
 	/* From here on in a mount namespace that passes nothing on. */
 	do_unshare();
 	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		die("cannot make the mounts private: %s", strerror(errno));
+	make_mounts(mounts);
 	shared = alloc_shared(n);
 	counting = !gp_all_open();
 
