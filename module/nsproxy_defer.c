@@ -470,10 +470,16 @@ static void raise_high_water(int now)
 	} while (seen != old);
 }
 
+/* Pending releases may hold a lot of memory, and the one who waits holds none. */
+static bool short_of_memory(int kind)
+{
+	return kind == HEAVY && ops->short_of_memory && ops->short_of_memory();
+}
+
 /* Returns false at the bound. */
 static bool queue(struct llist_node *node, int kind)
 {
-	int now = claim(kind);
+	int now = short_of_memory(kind) ? 0 : claim(kind);
 
 	if (!now) {
 		count(STAT_INLINE_BOUND);

@@ -12,6 +12,7 @@
  */
 #include <linux/atomic.h>
 #include <linux/bug.h>
+#include <linux/mm.h>
 #include <linux/nsproxy.h>
 #include <linux/nsproxy_defer.h>
 #include <linux/ptrace.h>
@@ -293,10 +294,20 @@ static unsigned long gp_seq(void)
 	       ((expedited - exp_seq_at_load) >> SEQ_STATE_BITS);
 }
 
+/*
+ * struct mnt_namespace does not say here how many mounts it has, and a thousand
+ * of them with thousands each are gigabytes. What tells is the memory left.
+ */
+static bool short_of_memory(void)
+{
+	return si_mem_available() < (long)(totalram_pages() / 8);
+}
+
 struct nsproxy_defer_ops nsd_ops = {
 	.release	= release,
 	.finish		= nsd_mntput_finish,
 	.call_rcu	= nsd_call_rcu,
+	.short_of_memory = short_of_memory,
 	.default_mode	= NSPROXY_DEFER_ALL,
 	.safe_note	=
 		"mode safe: nothing is deferred, only a patched kernel knows what is safe",

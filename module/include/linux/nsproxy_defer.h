@@ -52,6 +52,9 @@ enum nsproxy_defer_why {
  * @call_rcu: call_rcu(), or call_rcu_hurry() where call_rcu() is lazy.
  * @gp_seq: number of grace periods since load, normal and expedited. Any
  *	context. NULL where the kernel does not count them.
+ * @short_of_memory: is so little left that a release that is deferred might take
+ *	the last of it? Then nothing is deferred but what holds next to none. Any
+ *	context. May be NULL.
  * @default_mode: the mode where no mode= parameter was given.
  * @safe_note: what the log says when mode safe is chosen, or NULL.
  */
@@ -61,6 +64,7 @@ struct nsproxy_defer_ops {
 	void (*call_rcu)(struct rcu_head *head,
 			 void (*func)(struct rcu_head *head));
 	unsigned long (*gp_seq)(void);
+	bool (*short_of_memory)(void);
 	enum nsproxy_defer_mode default_mode;
 	const char *safe_note;
 };
