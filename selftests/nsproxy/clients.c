@@ -84,26 +84,6 @@ static int live(const struct disk *disk, int (*life)(void))
 	return 0;
 }
 
-static const char config[] =
-	"{ \"ociVersion\": \"1.0.0\",\n"
-	"  \"process\": { \"cwd\": \"/\", \"env\": [ \"PATH=/bin\" ],\n"
-	"    \"args\": [ \"sh\", \"-c\", \"exit 7\" ] },\n"
-	"  \"root\": { \"path\": \"root\" },\n"
-	"  \"mounts\": [ { \"destination\": \"/proc\", \"type\": \"proc\",\n"
-	"    \"source\": \"proc\" } ],\n"
-	"  \"linux\": { \"namespaces\": [ { \"type\": \"pid\" },\n"
-	"    { \"type\": \"mount\" }, { \"type\": \"uts\" },\n"
-	"    { \"type\": \"ipc\" }, { \"type\": \"network\" } ] } }\n";
-
-/* What crun runs: this system, in a folder of its own. */
-static int make_bundle(void)
-{
-	CHECK(!mkdir("/tmp/bundle", 0700) && !mkdir("/tmp/bundle/root", 0700));
-	CHECK(!mount("/", "/tmp/bundle/root", NULL, MS_BIND, NULL));
-	close(open("/tmp/bundle/config.json", O_WRONLY | O_CREAT, 0600));
-	return nsp_put("/tmp/bundle/config.json", config);
-}
-
 static int live_often(int (*life)(void))
 {
 	struct disk disk;
@@ -113,7 +93,6 @@ static int live_often(int (*life)(void))
 	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
 	/* Where ip keeps the names, which a failure would leave there. */
 	CHECK(!mount("none", "/run", "tmpfs", 0, NULL));
-	CHECK(!make_bundle());
 	CHECK(!disk_make(&disk, "/tmp"));
 	err = live(&disk, life);
 	disk_drop(&disk);
@@ -173,8 +152,30 @@ NSP_RULE(clients, bwrap, needs("bwrap", "--version"))
 	return live_often(life_of_bwrap);
 }
 
+static const char config[] =
+	"{ \"ociVersion\": \"1.0.0\",\n"
+	"  \"process\": { \"cwd\": \"/\", \"env\": [ \"PATH=/bin\" ],\n"
+	"    \"args\": [ \"sh\", \"-c\", \"exit 7\" ] },\n"
+	"  \"root\": { \"path\": \"root\" },\n"
+	"  \"mounts\": [ { \"destination\": \"/proc\", \"type\": \"proc\",\n"
+	"    \"source\": \"proc\" } ],\n"
+	"  \"linux\": { \"namespaces\": [ { \"type\": \"pid\" },\n"
+	"    { \"type\": \"mount\" }, { \"type\": \"uts\" },\n"
+	"    { \"type\": \"ipc\" }, { \"type\": \"network\" } ] } }\n";
+
+/* What crun runs: this system, in a folder of its own. */
+static int make_bundle(void)
+{
+	CHECK(!mkdir("/tmp/bundle", 0700) && !mkdir("/tmp/bundle/root", 0700));
+	CHECK(!mount("/", "/tmp/bundle/root", NULL, MS_BIND, NULL));
+	close(open("/tmp/bundle/config.json", O_WRONLY | O_CREAT, 0600));
+	return nsp_put("/tmp/bundle/config.json", config);
+}
+
 static int life_of_crun(void)
 {
+	if (access("/tmp/bundle", F_OK))
+		CHECK(!make_bundle());
 	return RUN(CODE, "crun", "--root", "/tmp/crun", "--cgroup-manager",
 		   "disabled", "run", "--bundle", "/tmp/bundle", "nsproxy");
 }
