@@ -99,7 +99,7 @@ main() {
 	find_series
 	if [[ -z $T_SERIES ]] && tree_has_fix; then
 		note "So the patches for 3.x are not needed, and setns() does not wait. What still waits is the last put of a"
-		note "mount namespace, as in every later kernel; no series for those fits a $T_LINE, and the module is for it."
+		note "mount namespace, as in every later kernel; the series and the module for those do not fit a $T_LINE."
 		return
 	fi
 	[[ -n $T_SERIES ]] ||

@@ -34,3 +34,7 @@ ccflags-y += $(nsd-rcu-tasks)
 # Class L: other tasks read an nsproxy under RCU (up to 3.16). A vendor may have
 # brought task_lock() to an older version, and the accessor went with RCU.
 nsd-class := $(if $(call nsd-grep,nsproxy.h,task_nsproxy,y),l,m)
+# Of those whose readers hold task_lock() the module knows the ones since 5.10.
+ifeq ($(nsd-class)$(wildcard $(srctree)/include/linux/rcupdate_wait.h),m)
+$(error nsproxy_defer: setns() does not wait for RCU on this kernel; of such kernels the module is for those since 5.10, and this one is older)
+endif
