@@ -28,7 +28,7 @@ configurations() {
 	echo stock
 	[ ! -e "$RCU/rcu_expedited" ] || echo expedited
 	[ "$NORMAL" = 0 ] || echo forced
-	echo module
+	[ ! -e /nsproxy_defer.ko ] || echo module
 }
 
 enter() {

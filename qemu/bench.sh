@@ -39,6 +39,7 @@ declare -A GUESTS=(
 [[ -z $TREE ]] || GUESTS+=(
 	[patched]="built SMP 2" [patched-up]="built UP 1"
 	[unpatched]="built SMP 2" [unpatched-up]="built UP 1"
+	[upstream]="built SMP 2" [upstream-up]="built UP 1"
 )
 ALL_PARTS="scale fast beside clients"
 CLIENTS=(bubblewrap crun iproute2 stress-ng util-linux)
@@ -60,7 +61,7 @@ check_request() {
 	local word
 	for word in $BENCH; do
 		[[ -n ${GUESTS[$word]:-} ]] ||
-			die "BENCH=$word: there are $(printf '%s\n' "${!GUESTS[@]}" | sort | tr '\n' ' ')and, with TREE=, unpatched and unpatched-up"
+			die "BENCH=$word: there are $(printf '%s\n' "${!GUESTS[@]}" | sort | tr '\n' ' ')and, with TREE=, unpatched, upstream and the same with -up"
 	done
 	for word in $N $REPEATS; do
 		[[ $word =~ ^[1-9][0-9]{0,3}$ ]] || die "N= and REPEATS= take numbers from 1 to 9999, not \"$word\""
@@ -80,7 +81,7 @@ choose_source() {
 	fi
 	choose_tree
 	[[ -z $T_CARRIES ]] || die "$T_DIR carries a series already; give the tree without it"
-	[[ -n $T_SERIES ]] || [[ $BENCH != *" patched"* ]] || die "no series applies to $T_DIR, so there is no patched kernel of it"
+	[[ $BENCH != *upstream* ]] || tree_takes_fix || die "upstream's fix of Linux 3.17 is not for $T_DIR"
 }
 
 # prepare WORD: the kernel's image, the module and the guest's files. Sets LABEL
@@ -95,10 +96,10 @@ prepare() {
 		LABEL=$KERNEL-$name
 	else
 		built_kernel "$name" "${word%-up}"
-		LABEL=$T_LINE-$name
+		LABEL=$T_LINE-${word%-up}
 	fi
 	note "$word: $LABEL is Linux $K_REL"
-	if [[ $word != patched* ]]; then
+	if [[ $word != patched* && $word != upstream* ]]; then
 		step "building the module for $K_REL" "$OUT/build/$K_ID.log" \
 			build_module "$K_DIR" "$OUT/build/$K_ID" "${MAKE_ARGS[@]}" CC="$K_CC"
 		module=$OUT/build/$K_ID/nsproxy_defer.ko
@@ -124,7 +125,7 @@ stage_bench() {
 measure() {
 	local word=$1 dir=$OUT/$1 args=() problems limit=$((600 + 400 * REPEATS))
 	# A tree is not built for PREEMPT_RT, but told to wait like one.
-	[[ $word != *patched* || $T_CLASS == L ]] || args=(rcupdate.rcu_normal=1)
+	[[ ${GUESTS[$word]} == stock* || $T_CLASS == L ]] || args=(rcupdate.rcu_normal=1)
 	note "$word: measuring $LABEL with $CPUS CPU$( ((CPUS == 1)) || echo s)"
 	boot "$dir" "$K_IMAGE" "$dir/initrd.cpio" "$CPUS" 2048 "$limit" progress nsd.job=bench "${args[@]}"
 	rm "$dir/initrd.cpio"
@@ -305,15 +306,16 @@ draw() {
 
 main() {
 	local word
+	[[ -z $TREE ]] || BENCH=${BENCH:-unpatched patched}
 	BENCH=${BENCH:-rt rt-up cloud patched}
 	check_request
 	need_root "make bench"
 	rm -rf "$OUT"
 	mkdir -p "$OUT"
 	trap 'stop_guests "$OUT"' EXIT
-	[[ $BENCH != *patched* ]] || need_packages "${BUILD_PACKAGES[@]}"
+	[[ $BENCH != *@(patched|upstream)* ]] || need_packages "${BUILD_PACKAGES[@]}"
 	need_packages "${RUN_PACKAGES[@]}" gnuplot-nox
-	[[ $BENCH != *patched* ]] || choose_source
+	[[ $BENCH != *@(patched|upstream)* ]] || choose_source
 	tr ' ' '\t' <<<"$HEADER" >"$OUT/results.tsv"
 	tr ' ' '\t' <<<"$DIST_HEADER" >"$OUT/distribution.tsv"
 	tr ' ' '\t' <<<"kernel cpus config from_ms to_ms row kind" >"$OUT/timeline.tsv"
