@@ -38,7 +38,7 @@ struct fail_saved {
 static inline const char *fail_needs(void)
 {
 	if (access("/proc/self/make-it-fail", F_OK) || access(FAIL_NTH, F_OK))
-		return "no " FAIL_NTH ": this kernel has no CONFIG_FAULT_INJECTION";
+		return "no " FAIL_NTH ": it takes CONFIG_FAULT_INJECTION and Linux 4.13";
 	if (access(fail_attributes[0].path, F_OK))
 		return "no /sys/kernel/debug/failslab: this kernel has no CONFIG_FAILSLAB";
 	return NULL;

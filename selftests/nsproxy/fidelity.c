@@ -966,8 +966,9 @@ static int pivot_life(void *arg)
 	CHECK(!stat(row->dev, &st));
 	CHECK(!nsp_own_mounts());
 	/* A rootfs cannot be pivoted, so put something on top of it before. */
-	CHECK(!mount("/", row->mnt, NULL, MS_BIND, NULL));
+	CHECK(!mount("none", row->mnt, "tmpfs", 0, NULL));
 	CHECK(!chdir(row->mnt));
+	CHECK(!mkdir("tmp", 0700));
 	CHECK(!mount(".", "/", NULL, MS_MOVE, NULL));
 	CHECK(!chroot("."));
 	/* The old root, with the disk in it... */
