@@ -80,6 +80,8 @@ fast() {
 	say "$CONFIG: what releases nothing"
 	bench alone -n 2000 setns
 	bench alone -n 300 fork
+	# The program of the report, as it was reported.
+	bench LIN6-8313 -n 1 command setns_loop -n 10000 -g 0
 }
 
 # Four processes that end a namespace every 50 ms each is what a stock kernel

@@ -113,6 +113,7 @@ stage_bench() {
 	((cpus > 1)) || parts=$UP_PARTS
 	stage_guest "$root" "$DEBIAN_ROOT"
 	guest_cc "$root/bin/nsbench" "$TOP/selftests/nsproxy/nsbench.c" "$TOP/selftests/nsproxy/gp.c"
+	guest_cc "$root/bin/setns_loop" "$TOP/selftests/nsproxy/setns_loop.c" "$TOP/selftests/nsproxy/gp.c"
 	cp "$QEMU_DIR/bench-guest.sh" "$root/bench.sh"
 	printf '%s="%s"\n' COUNTS "$N" REPEATS "$REPEATS" PARTS "${PARTS:-$parts}" >"$root/bench.conf"
 	[[ -z $module ]] || cp "$module" "$root/nsproxy_defer.ko"
