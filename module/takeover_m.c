@@ -157,7 +157,8 @@ static long umount_barrier(long (*original)(const struct pt_regs *regs),
 	nsproxy_defer_wait(need_no_company);
 	ret = original(regs);
 	nsproxy_defer_wait(need_no_company);
-	if (ret == -EBUSY && nsproxy_defer_busy()) {
+	/* What was pending may have made it busy, and may be gone by now. */
+	if (ret == -EBUSY) {
 		nsproxy_defer_flush(NSPROXY_DEFER_UMOUNT);
 		ret = original(regs);
 	}
