@@ -124,21 +124,13 @@ stage_bench() {
 # measure WORD: one guest at a time, since two would share what the processors
 # of this machine share.
 measure() {
-	local word=$1 dir=$OUT/$1 args=() problems limit=$((600 + 400 * REPEATS))
+	local word=$1 dir=$OUT/$1 args=() limit=$((600 + 400 * REPEATS))
 	# A tree is not built for PREEMPT_RT, but told to wait like one.
 	[[ ${GUESTS[$word]} == stock* || $T_CLASS == L ]] || args=(rcupdate.rcu_normal=1)
 	note "$word: measuring $LABEL with $CPUS CPU$( ((CPUS == 1)) || echo s)"
 	boot "$dir" "$K_IMAGE" "$dir/initrd.cpio" "$CPUS" 2048 "$limit" progress nsd.job=bench "${args[@]}"
 	rm "$dir/initrd.cpio"
-	[[ $(<"$dir/status") != timeout ]] ||
-		die "the guest did not finish within $limit s; its console is $dir/console.log"
-	[[ $(<"$dir/status") == "exited 0" ]] ||
-		die "QEMU failed: $(head -n 1 "$dir/qemu.log"); see $dir/qemu.log"
-	problems=$(console_problems "$dir/console.log")
-	[[ -z $problems ]] ||
-		die "the guest's kernel complained: $(head -n 1 <<<"$problems"); its console is $dir/console.log"
-	grep -q '^# init: end$' "$dir/results" ||
-		die "the guest stopped early: $(tail -n 1 "$dir/results"); its console is $dir/console.log, its output $dir/results"
+	must_have_ended "$dir" "$limit"
 	collect "$dir/results" "$FIELDS" >>"$OUT/results.tsv"
 	collect "$dir/results" "$DIST_FIELDS" dist >>"$OUT/distribution.tsv"
 	timeline "$dir/results" >>"$OUT/timeline.tsv"

@@ -35,7 +35,7 @@ progress() {
 # measure LABEL CPUS [KIND]: one guest at a time, since two would share what the
 # processors of this machine share.
 measure() {
-	local label=$1 cpus=$2 kind=${3:-} what mode dir=$OUT/$1-$2cpu${3:+-$3} problems
+	local label=$1 cpus=$2 kind=${3:-} what mode dir=$OUT/$1-$2cpu${3:+-$3}
 	case $kind in
 	patched) what=patched mode=(nsd.arg=patched nsproxy_defer.mode=all) ;;
 	upstream) what="with upstream's fix" mode=(nsd.arg=upstream) ;;
@@ -44,15 +44,7 @@ measure() {
 	note "$label, $cpus CPU$( ((cpus == 1)) || echo s): measuring it $what"
 	boot "$dir" "$OUT/$label${kind:+-$kind}.image" "$OUT/$label${kind:+-$kind}.cpio" "$cpus" \
 		1024 "$LIMIT" progress nsd.job=demo "${mode[@]}"
-	[[ $(<"$dir/status") != timeout ]] ||
-		die "the guest did not finish within $LIMIT s; its console is $dir/console.log"
-	[[ $(<"$dir/status") == "exited 0" ]] ||
-		die "QEMU failed: $(head -n 1 "$dir/qemu.log"); see $dir/qemu.log"
-	problems=$(console_problems "$dir/console.log")
-	[[ -z $problems ]] ||
-		die "the guest's kernel complained: $(head -n 1 <<<"$problems"); its console is $dir/console.log"
-	grep -q '^# init: end$' "$dir/results" ||
-		die "the guest stopped early; its console is $dir/console.log, its output $dir/results"
+	must_have_ended "$dir" "$LIMIT"
 	awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
 		'NF == 7 && $1 ~ /^(stock|loaded|patched|upstream)$/ { print kernel, cpus, $0 }' \
 		"$dir/results" >>"$OUT/results.tsv"

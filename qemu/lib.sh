@@ -483,3 +483,18 @@ console_problems() {
 		sed -E 's/^(<[0-9]+>)?\[ *[0-9.]+\](\[[^]]*\])? //' |
 		awk '{ key = $0; gsub(/[0-9]+/, "N", key) } !seen[key]++' | cut -c 1-160 | head -n 12 || true
 }
+
+# must_have_ended FOLDER LIMIT: die unless the guest that boot() ran there, for at
+# most LIMIT seconds, came to its end, and its kernel had nothing to complain of.
+must_have_ended() {
+	local dir=$1 limit=$2 problems
+	[[ $(<"$dir/status") != timeout ]] ||
+		die "the guest did not finish within $limit s; its console is $dir/console.log"
+	[[ $(<"$dir/status") == "exited 0" ]] ||
+		die "QEMU failed: $(head -n 1 "$dir/qemu.log"); see $dir/qemu.log"
+	problems=$(console_problems "$dir/console.log")
+	[[ -z $problems ]] ||
+		die "the guest's kernel complained: $(head -n 1 <<<"$problems"); its console is $dir/console.log"
+	grep -q '^# init: end$' "$dir/results" ||
+		die "the guest stopped early: $(tail -n 1 "$dir/results"); its console is $dir/console.log, its output $dir/results"
+}
