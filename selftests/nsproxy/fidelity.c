@@ -15,9 +15,9 @@
  * it holds; two namespaces with one superblock between them, each of which takes
  * the other for the one that stays.
  */
+#include "fuse.h"
 #include "place.h"
 
-#include <linux/fuse.h>
 #include <sys/inotify.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
@@ -368,22 +368,6 @@ TEST_F_TIMEOUT(fidelity, module_is_free, NSP_TIMEOUT)
 }
 
 /* tmpfs: the memory; 16 MB against counters that are off by less than 1 MB. */
-static long shmem_kb(void)
-{
-	char line[128];
-	long kb = -1;
-	FILE *file;
-
-	file = fopen("/proc/meminfo", "r");
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "Shmem: %ld kB", &kb) == 1)
-			break;
-	fclose(file);
-	return kb;
-}
-
 static int memory_is_back(const struct row *row)
 {
 	CHECK(shmem_kb() < row->arg + 8 * 1024);
@@ -443,38 +427,6 @@ TEST_F_TIMEOUT(fidelity, overlay_mounts_again, NSP_TIMEOUT)
 	EXPECT_EQ(0, run_row(&row));
 }
 
-static int read_request(int fuse, struct fuse_in_header *header)
-{
-	static char buf[FUSE_MIN_READ_BUFFER + 65536];
-	ssize_t n;
-
-	do
-		n = read(fuse, buf, sizeof(buf));
-	while (n < 0 && (errno == EINTR || errno == ENOENT));
-	if (n < 0)
-		return -errno;
-	memcpy(header, buf, sizeof(*header));
-	return 0;
-}
-
-static int answer_init(int fuse, __u64 unique)
-{
-	struct {
-		struct fuse_out_header header;
-		struct fuse_init_out init;
-	} reply = {
-		.header.unique = unique,
-		.init.major = FUSE_KERNEL_VERSION,
-		/* 7.22 is what Linux 3.10 speaks; its reply ends after max_write. */
-		.init.minor = 22,
-		.init.max_readahead = 4096,
-		.init.max_write = 4096,
-	};
-
-	reply.header.len = sizeof(reply.header) + 24;
-	return write(fuse, &reply, reply.header.len) == reply.header.len ? 0 : -1;
-}
-
 /* FUSE: the daemon reads ENODEV when its connection has come to its end. */
 static int mount_fuse(const struct row *row)
 {
@@ -484,22 +436,20 @@ static int mount_fuse(const struct row *row)
 	snprintf(options, sizeof(options),
 		 "fd=%d,rootmode=40000,user_id=0,group_id=0", row->arg);
 	CHECK(!mount(row->dev, row->mnt, row->type, 0, options));
-	CHECK(!read_request(row->arg, &header));
+	CHECK(!fuse_read_request(row->arg, &header));
 	CHECK(header.opcode == FUSE_INIT);
-	return answer_init(row->arg, header.unique);
+	return fuse_answer_init(row->arg, &header);
 }
 
 static int fuse_is_over(const struct row *row)
 {
 	struct fuse_in_header header;
-	int err, fd;
+	int fd;
 
 	/* From now on the end must be there; so do not wait for it. */
 	CHECK(!fcntl(row->arg, F_SETFL, O_NONBLOCK));
-	do
-		err = read_request(row->arg, &header);
-	while (!err);
-	errno = -err;
+	while (!fuse_read_request(row->arg, &header))
+		;
 	CHECK(errno == ENODEV);
 	/* The next connection takes the place of this one. */
 	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
@@ -596,11 +546,10 @@ static int slow_daemon(void *arg)
 	const struct slow_daemon *daemon = arg;
 	struct fuse_in_header header;
 	struct fuse_out_header reply = { .len = sizeof(reply) };
-	int err;
 
 	/* Else the end of file would not come. */
 	held_go(daemon->held);
-	while (!(err = read_request(daemon->fuse, &header))) {
+	while (!fuse_read_request(daemon->fuse, &header)) {
 		if (header.opcode != FUSE_DESTROY)
 			continue;
 		/* Not a wait for anything: this is the slowness. */
@@ -610,7 +559,7 @@ static int slow_daemon(void *arg)
 		CHECK(write(daemon->fuse, &reply, sizeof(reply)) ==
 		      sizeof(reply));
 	}
-	return err != -ENODEV;
+	return errno != ENODEV;
 }
 
 TEST_F_TIMEOUT(fidelity, slow_shutdown_is_over, NSP_TIMEOUT)

@@ -15,9 +15,9 @@
  *
  * The daemon is this test: it answers FUSE_INIT and then nothing.
  */
+#include "fuse.h"
 #include "place.h"
 
-#include <linux/fuse.h>
 #include <sys/sysmacros.h>
 
 FIXTURE(hung)
@@ -74,41 +74,6 @@ static int mount_and_exit(void *arg)
 	return 0;
 }
 
-/* Read the next request; what the kernel does not wait for is passed over. */
-static int next_request(int fuse, struct fuse_in_header *header)
-{
-	static char buf[FUSE_MIN_READ_BUFFER + 65536];
-	ssize_t n;
-
-	do {
-		n = read(fuse, buf, sizeof(buf));
-		if (n < 0 && errno != EINTR && errno != ENOENT)
-			return -1;
-	} while (n < (ssize_t)sizeof(*header));
-	memcpy(header, buf, sizeof(*header));
-	return 0;
-}
-
-static int answer_init(int fuse, const struct fuse_in_header *header)
-{
-	struct {
-		struct fuse_out_header header;
-		struct fuse_init_out init;
-	} reply = {
-		.header.len = sizeof(reply),
-		.header.unique = header->unique,
-		.init.major = FUSE_KERNEL_VERSION,
-		/* 7.22 is what Linux 3.10 speaks; later ones go along. */
-		.init.minor = 22,
-		.init.max_readahead = 4096,
-		.init.max_write = 4096,
-	};
-
-	/* Up to minor 22, struct fuse_init_out ended after max_write. */
-	reply.header.len = sizeof(reply.header) + 24;
-	return write(fuse, &reply, reply.header.len) == reply.header.len ? 0 : -1;
-}
-
 /* Make a superblock hang in the worker: NULL, or what this kernel lacks. */
 static const char *make_hang(struct __test_metadata *_metadata,
 			     FIXTURE_DATA(hung) *self)
@@ -143,14 +108,14 @@ static const char *make_hang(struct __test_metadata *_metadata,
 	ASSERT_LT(0, pid);
 	close(mounted[1]);
 	ASSERT_EQ(1, read(mounted[0], &c, 1));
-	ASSERT_EQ(0, next_request(self->fuse, &header));
+	ASSERT_EQ(0, fuse_read_request(self->fuse, &header));
 	ASSERT_EQ(FUSE_INIT, header.opcode);
-	ASSERT_EQ(0, answer_init(self->fuse, &header));
+	ASSERT_EQ(0, fuse_answer_init(self->fuse, &header));
 	ASSERT_EQ(1, write(go[1], "x", 1));
 	ASSERT_EQ(0, nsp_wait(pid));
 	/* When this is read, the worker is inside the shutdown, and stays. */
 	do {
-		ASSERT_EQ(0, next_request(self->fuse, &header));
+		ASSERT_EQ(0, fuse_read_request(self->fuse, &header));
 	} while (header.opcode != FUSE_DESTROY);
 	ASSERT_LE(1, nsp_num("pending"));
 	return NULL;

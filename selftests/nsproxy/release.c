@@ -262,19 +262,13 @@ TEST_F_TIMEOUT(release, setns_back, NSP_TIMEOUT)
 /* clone() has its exit signal where clone3() has CLONE_NEWTIME. */
 static pid_t clone_with(int flags)
 {
-	struct {
-		__u64 flags;
-		__u64 pidfd;
-		__u64 child_tid;
-		__u64 parent_tid;
-		__u64 exit_signal;
-		__u64 stack;
-		__u64 stack_size;
-		__u64 tls;
-	} args = { .flags = flags, .exit_signal = SIGCHLD };
+	struct nsp_clone_args args = {
+		.flags = flags,
+		.exit_signal = SIGCHLD,
+	};
 
 	if (flags & CLONE_NEWTIME)
-		return syscall(__NR_clone3, &args, sizeof(args));
+		return nsp_clone3(&args);
 	return syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
 }
 

@@ -157,22 +157,6 @@ static int fill_tmpfs(void *arg)
 	return 0;
 }
 
-static long shmem_kb(void)
-{
-	char line[128];
-	long kb = -1;
-	FILE *file;
-
-	file = fopen("/proc/meminfo", "r");
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "Shmem: %ld kB", &kb) == 1)
-			break;
-	fclose(file);
-	return kb;
-}
-
 /*
  * 16 MB of a tmpfs, against counters that each CPU folds in when it likes:
  * those are off by less than 1 MB.
