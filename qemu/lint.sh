@@ -65,10 +65,9 @@ c_style() {
 }
 
 shell_style() {
-	local files
-	mapfile -t files < <(sources qemu selftests patches .ci | (cd "$TOP" &&
-		xargs grep -lE -m 1 '^#!.*(bash|sh)$|^# shellcheck shell'))
-	(cd "$TOP" && shellcheck -x "${files[@]}")
+	sources qemu selftests patches .ci | (cd "$TOP" &&
+		xargs grep -lE -m 1 '^#!.*(bash|sh)$|^# shellcheck shell' |
+		xargs -P "$JOBS" -n 4 shellcheck -x)
 }
 
 # A warning is a failure: out of tree make does not stop for one.
