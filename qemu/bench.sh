@@ -84,28 +84,30 @@ choose_source() {
 	[[ $BENCH != *upstream* ]] || tree_takes_fix || die "upstream's fix of Linux 3.17 is not for $T_DIR"
 }
 
-# prepare WORD: the kernel's image, the module and the guest's files. Sets LABEL
-# and CPUS.
+# prepare WORD: the kernel's image, the module and the guest's files. Sets
+# LABELS[WORD].
+declare -A LABELS=()
 prepare() {
-	local word=$1 dir=$OUT/$1 kind name module=''
-	read -r kind name CPUS <<<"${GUESTS[$word]}"
+	local word=$1 dir=$OUT/$1 kind name cpus module=''
+	read -r kind name cpus <<<"${GUESTS[$word]}"
 	if [[ $kind == stock ]]; then
 		lock_cache fetch
 		stock_kernel "$KERNEL" "$name-amd64"
 		unlock_cache
-		LABEL=$KERNEL-$name
+		LABELS[$word]=$KERNEL-$name
 	else
 		built_kernel "$name" "${word%-up}"
-		LABEL=$T_LINE-${word%-up}
+		LABELS[$word]=$T_LINE-${word%-up}
 	fi
-	note "$word: $LABEL is Linux $K_REL"
+	note "$word: ${LABELS[$word]} is Linux $K_REL"
 	if [[ $word != patched* && $word != upstream* ]]; then
 		step "building the module for $K_REL" "$OUT/build/$K_ID.log" \
 			build_module "$K_DIR" "$OUT/build/$K_ID" "${MAKE_ARGS[@]}" CC="$K_CC"
 		module=$OUT/build/$K_ID/nsproxy_defer.ko
 	fi
 	debian_root "${CLIENTS[@]}"
-	step "making the guest's root file system" "$dir/guest.log" stage_bench "$dir" "$module" "$CPUS"
+	step "making the guest's root file system" "$dir/guest.log" stage_bench "$dir" "$module" "$cpus"
+	ln -s "$K_IMAGE" "$dir/image"
 }
 
 stage_bench() {
@@ -121,33 +123,30 @@ stage_bench() {
 	rm -rf "$root"
 }
 
-# measure WORD: one guest at a time, since two would share what the processors
-# of this machine share.
 measure() {
-	local word=$1 dir=$OUT/$1 args=() limit=$((600 + 400 * REPEATS))
+	local word=$1 dir=$OUT/$1 cpus=${GUESTS[$1]##* } args=() limit=$((1200 + 800 * REPEATS))
 	# A tree is not built for PREEMPT_RT, but told to wait like one.
 	[[ ${GUESTS[$word]} == stock* || $T_CLASS == L ]] || args=(rcupdate.rcu_normal=1)
-	note "$word: measuring $LABEL with $CPUS CPU$( ((CPUS == 1)) || echo s)"
-	boot "$dir" "$K_IMAGE" "$dir/initrd.cpio" "$CPUS" 2048 "$limit" progress nsd.job=bench "${args[@]}"
-	rm "$dir/initrd.cpio"
+	note "measuring ${LABELS[$word]} with $cpus CPU$( ((cpus == 1)) || echo s)"
+	boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" 2048 "$limit" progress nsd.job=bench "${args[@]}"
+	rm "$dir/initrd.cpio" "$dir/image"
 	must_have_ended "$dir" "$limit"
-	collect "$dir/results" "$FIELDS" >>"$OUT/results.tsv"
-	collect "$dir/results" "$DIST_FIELDS" dist >>"$OUT/distribution.tsv"
-	timeline "$dir/results" >>"$OUT/timeline.tsv"
 }
 
-# collect FILE FIELDS [KIND]: the lines that begin with KIND, or else those that
+# collect WORD FIELDS [KIND]: the lines that begin with KIND, or else those that
 # are nothing but results, with kernel and CPUs in front.
 collect() {
-	tr -d '\r' <"$1" | awk -F'\t' -v OFS='\t' -v fields="$2" -v kind="${3:-}" -v label="$LABEL" -v cpus="$CPUS" '
+	tr -d '\r' <"$OUT/$1/results" | awk -F'\t' -v OFS='\t' -v fields="$2" -v kind="${3:-}" \
+		-v label="${LABELS[$1]}" -v cpus="${GUESTS[$1]##* }" '
 		kind != "" && !sub("^" kind FS, "") { next }
 		NF == fields - 2 { print label, cpus, $0 }'
 }
 
-# timeline FILE: what the trace of a container's life tells, one bar a line: which
+# timeline WORD: what the trace of a container's life tells, one bar a line: which
 # configuration, from and to in ms, the row, and what it is.
 timeline() {
-	tr -d '\r' <"$1" | awk -F'\t' -v OFS='\t' -v label="$LABEL" -v cpus="$CPUS" '
+	tr -d '\r' <"$OUT/$1/results" | awk -F'\t' -v OFS='\t' \
+		-v label="${LABELS[$1]}" -v cpus="${GUESTS[$1]##* }" '
 	function bar(from, to, row, kind) {
 		print label, cpus, config, sprintf("%.3f", (from - zero) * 1000), sprintf("%.3f", (to - zero) * 1000), row, kind
 	}
@@ -308,13 +307,20 @@ main() {
 	trap 'stop_guests "$OUT"' EXIT
 	[[ $BENCH != *@(patched|upstream)* ]] || need_packages "${BUILD_PACKAGES[@]}"
 	need_packages "${RUN_PACKAGES[@]}" gnuplot-nox
+	choose_clock
 	[[ $BENCH != *@(patched|upstream)* ]] || choose_source
 	tr ' ' '\t' <<<"$HEADER" >"$OUT/results.tsv"
 	tr ' ' '\t' <<<"$DIST_HEADER" >"$OUT/distribution.tsv"
 	tr ' ' '\t' <<<"kernel cpus config from_ms to_ms row kind" >"$OUT/timeline.tsv"
 	for word in $BENCH; do
 		prepare "$word"
-		measure "$word"
+	done
+	# shellcheck disable=SC2086 # words
+	each_guest measure $BENCH
+	for word in $BENCH; do
+		collect "$word" "$FIELDS" >>"$OUT/results.tsv"
+		collect "$word" "$DIST_FIELDS" dist >>"$OUT/distribution.tsv"
+		timeline "$word" >>"$OUT/timeline.tsv"
 	done
 	medians >"$OUT/medians.tsv"
 	table >"$OUT/table.txt"
@@ -323,6 +329,7 @@ main() {
 	note ""
 	note "\"of stock\" is the share of the stock kernel's time until all is gone; for setns and fork, which"
 	note "release nothing, of its median; for what ran beside others, of its 99th percentile."
+	about_clock | fold -s -w 100
 	note "All figures: ${OUT#"$TOP"/}/results.tsv. Pictures: ${OUT#"$TOP"/}/*.svg."
 }
 

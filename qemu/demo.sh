@@ -14,7 +14,7 @@ source "$QEMU_DIR/kernel.sh"
 source "$QEMU_DIR/tree.sh"
 
 OUT=$TOP/out/demo
-LIMIT=150
+LIMIT=300
 TREE=${TREE:-}
 # What is booted: LABEL CPUS KIND. LABEL is the kernel's name in the table, and
 # KIND what was done to a tree.
@@ -32,8 +32,7 @@ progress() {
 	esac
 }
 
-# measure LABEL CPUS [KIND]: one guest at a time, since two would share what the
-# processors of this machine share.
+# measure LABEL CPUS [KIND]
 measure() {
 	local label=$1 cpus=$2 kind=${3:-} what mode dir=$OUT/$1-$2cpu${3:+-$3}
 	case $kind in
@@ -41,10 +40,15 @@ measure() {
 	upstream) what="with upstream's fix" mode=(nsd.arg=upstream) ;;
 	*) what="stock, then with the module" mode=(nsd.arg=stock) ;;
 	esac
-	note "$label, $cpus CPU$( ((cpus == 1)) || echo s): measuring it $what"
+	note "measuring it $what"
 	boot "$dir" "$OUT/$label${kind:+-$kind}.image" "$OUT/$label${kind:+-$kind}.cpio" "$cpus" \
 		1024 "$LIMIT" progress nsd.job=demo "${mode[@]}"
 	must_have_ended "$dir" "$LIMIT"
+}
+
+# collect LABEL CPUS [KIND]: what it measured.
+collect() {
+	local label=$1 cpus=$2 dir=$OUT/$1-$2cpu${3:+-$3}
 	awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
 		'NF == 7 && $1 ~ /^(stock|loaded|patched|upstream)$/ { print kernel, cpus, $0 }' \
 		"$dir/results" >>"$OUT/results.tsv"
@@ -117,7 +121,7 @@ meaning() {
 	END {
 		printf "With the module, on the stock 6.1-rt kernel with two CPUs, unshare(CLONE_NEWNS) goes from %s, and fork, unshare(CLONE_NEWNS), exit and wait from %s: the grace periods still pass, but no task waits for them.\n",
 			figures("unshare_mnt"), figures("fork_mnt_exit")
-		printf "What never waited stays what it was, setns() to the own network namespace at %s and fork, exit and wait at %s times the stock median, which is the price of the hook and the noise of this machine.\n",
+		printf "What never waited stays what it was, setns() to the own network namespace at %s and fork, exit and wait at %s times the stock median, which is the price of the hook.\n",
 			change("setns_net"), change("fork_exit")
 	}' "$OUT/results.tsv"
 }
@@ -186,6 +190,7 @@ main() {
 	mkdir -p "$OUT/build"
 	trap 'stop_guests "$OUT"' EXIT
 	need_packages "${RUN_PACKAGES[@]}" ${TREE:+"${BUILD_PACKAGES[@]}"}
+	choose_clock
 	printf '%b' "$HEADER" >"$OUT/results.tsv"
 	printf '%b' "$LOOP_HEADER" >"$OUT/setns_loop.tsv"
 	for guest in "${GUESTS[@]}"; do
@@ -194,9 +199,11 @@ main() {
 		prepare "$label" "$kind"
 		prepared+=" $label$kind"
 	done
+	note "The guests: kernel and CPUs"
+	each_guest measure "${GUESTS[@]}"
 	for guest in "${GUESTS[@]}"; do
-		read -r label cpus kind <<<"$guest"
-		measure "$label" "$cpus" "$kind"
+		# shellcheck disable=SC2086 # words
+		collect $guest
 	done
 	note ""
 	for mode in "${MODES[@]}"; do
@@ -208,6 +215,7 @@ main() {
 	for mode in "${MODES[@]}"; do
 		if [[ -n $TREE ]]; then tree_meaning "$mode"; else meaning; fi | fold -s -w 100
 	done
+	about_clock | fold -s -w 100
 	note ""
 	note "All figures: ${OUT#"$TOP"/}/*.tsv. Consoles: ${OUT#"$TOP"/}/*/console.log."
 }

@@ -530,29 +530,27 @@ static void measure_loop(char *mode)
 }
 
 /*
- * What never waits for a grace period is cheap, and its median needs the more
- * runs for it; what does takes tens of milliseconds each on a stock kernel.
  * A dead ipc namespace is freed by a worker that waits for a grace period
  * each, module or not, and keeps its place under the limit until then: so
  * there are few of them, and they come last, where the grace periods that
  * they leave behind lengthen nobody's wait.
  */
-static void measure_all(char *mode, char *runs)
+static void measure_all(char *mode)
 {
 	say("measuring %s", mode);
 	measure_loop(mode);
-	measure(mode, "500", "setns_net,unshare_uts,fork_exit");
-	measure(mode, runs, "unshare_mnt,fork_mnt_exit");
+	measure(mode, "200",
+		"setns_net,unshare_uts,fork_exit,unshare_mnt,fork_mnt_exit");
 	measure(mode, "30", "unshare_ipc,fork_all_exit");
 }
 
 /* Its argument is what this kernel is called. */
 static void job_demo(void)
 {
-	measure_all(job_arg, exists(KNOBS) ? "500" : "100");
+	measure_all(job_arg);
 	if (exists(MODULE_FILE)) {
 		insert_ours();
-		measure_all("loaded", "500");
+		measure_all("loaded");
 	}
 	kill_leftovers();
 	report_taint();

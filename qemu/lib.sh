@@ -416,6 +416,93 @@ BOOT_ARGS=(console=ttyS0 loglevel=7 panic=-1 oops=panic softlockup_panic=1
 # QEMU up to 7.2 gets the flags of a cmpxchg16b wrong, on which the slab
 # allocator of 6.12 dies of a double fault. None of these kernels needs it.
 #
+unpack_qemu() {
+	local dir=$1 deb
+	shift
+	rm -rf "$dir.new"
+	mkdir -p "$dir.new"
+	for deb in "$@"; do
+		dpkg-deb -x "$deb" "$dir.new"
+	done
+	depends qemu-system-x86 | tr -d '<>' | grep -vE '^(qemu-|seabios|ipxe-)' >"$dir.new/libraries"
+	mv "$dir.new" "$dir"
+}
+
+# backported_qemu: the one of bookworm-backports, in the cache and not installed;
+# only the libraries that it needs are. Sets QEMU.
+backported_qemu() {
+	local dir=$CACHE/qemu packages=(qemu-system-x86 qemu-system-data seabios) package debs=() libraries
+	lock_cache fetch
+	if [[ ! -d $dir ]]; then
+		need_space 300
+		apt_for bookworm-backports
+		HINT="$NETWORK_HINT; ACCEL=tcg,thread=single does without it, and times by this machine's clock" \
+			step "fetching a newer QEMU to measure with" "$CACHE/log/fetch-qemu.log" fetch_debs "${packages[@]}"
+		for package in "${packages[@]}"; do
+			debs+=("$(newest_deb "$package")")
+		done
+		step "unpacking it" "$CACHE/log/unpack-qemu.log" unpack_qemu "$dir" "${debs[@]}"
+	fi
+	unlock_cache
+	mapfile -t libraries <"$dir/libraries"
+	need_packages "${libraries[@]}"
+	QEMU=("$dir/usr/bin/qemu-system-x86_64" -L "$dir/usr/share/qemu" -L "$dir/usr/share/seabios")
+}
+
+# choose_clock: for guests whose times count. Under TCG their clock is made to
+# count instructions, a nanosecond each, and to go on to the next timer where every
+# CPU is idle: then no figure tells how fast this machine is, or how busy. An ACCEL=
+# is taken at its word, and at this machine's clock.
+#
+# Before 8.1 QEMU lets all CPUs of such a guest but one starve (83ecdb18eb65,
+# "accel/tcg/tcg-accel-ops-rr: ensure fairness with icount").
+QEMU=(qemu-system-x86_64)
+COUNTED=
+choose_clock() {
+	local version
+	[[ -z ${ACCEL:-} && $(accelerator) == tcg* ]] || return 0
+	version=$("${QEMU[@]}" --version | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p')
+	[[ $(printf '%s\n' 8.1 "$version" | sort -V | head -n 1) == 8.1 ]] || backported_qemu
+	QEMU+=(-icount "shift=0,sleep=off")
+	BOOT_ARGS+=(tsc=reliable)
+	COUNTED=yes
+}
+
+# about_clock: what the times of a guest are.
+about_clock() {
+	if [[ -n $COUNTED ]]; then
+		echo "The guests' clock counts instructions, one a nanosecond (qemu -icount), so the times are those of no real processor, and the same on any machine."
+	else
+		echo "The guests' clock is this machine's: what else runs on it shows in the times."
+	fi
+}
+
+# each_guest FUNCTION GUEST...: the function with the words of each guest, which
+# stand in front of what it says. Where the clock is this machine's it is one guest
+# at a time, since two would share what its processors share.
+each_guest() {
+	local function=$1 guest pid pids=() slots=1
+	shift
+	[[ -z $COUNTED ]] || slots=$JOBS
+	for guest in "$@"; do
+		while (($(jobs -rp | wc -l) >= slots)); do
+			wait -n || give_up_guests
+		done
+		# shellcheck disable=SC2086 # words
+		"$function" $guest | sed -u "s/^ */  [$guest] /" &
+		pids+=($!)
+	done
+	for pid in "${pids[@]}"; do
+		wait "$pid" || give_up_guests
+	done
+}
+
+# One of them has said why.
+give_up_guests() {
+	jobs -p | xargs -r kill 2>/dev/null || true
+	exit 1
+}
+
 # boot FOLDER IMAGE INITRD CPUS MEGABYTES LIMIT FILTER ARGUMENT...: run one
 # guest. FOLDER gets cmdline, console.log, $RESULTS and status, which is
 # "exited N" or "timeout". FILTER is called with each line of both ports, and
@@ -439,7 +526,7 @@ boot() {
 		ulimit -f 65536
 		rc=0
 		timeout --foreground --kill-after=10 "$limit" \
-			qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" \
+			"${QEMU[@]}" -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" \
 			-nographic -no-reboot -nodefaults -monitor none -pidfile "$dir/qemu.pid.$$" \
 			-serial "file:$dir/console.log" -serial "file:$dir/$RESULTS" \
 			-kernel "$image" -initrd "$initrd" -append "$args" \
