@@ -175,6 +175,47 @@ TEST_F_TIMEOUT(full, waits_at_the_bound, NSP_TIMEOUT)
 	EXPECT_EQ(0, nsp_num("pending"));
 }
 
+static int mnt_life(void *arg)
+{
+	(void)arg;
+	CHECK(!unshare(CLONE_NEWNS));
+	return 0;
+}
+
+/*
+ * A namespace of thousands of mounts holds megabytes until it is released, so
+ * where less than an eighth of the memory is available nobody leaves one behind.
+ */
+TEST_F_TIMEOUT(full, short_of_memory, NSP_TIMEOUT)
+{
+	long total = nsp_meminfo("MemTotal"), size, before;
+	void *mem;
+
+	if (!nsp_linux(4, 6))
+		SKIP(return, "this kernel does not say what is available (si_mem_available() came with 4.6)");
+	ASSERT_LT(total / 4, nsp_meminfo("MemAvailable"));
+	ASSERT_EQ(0, nsp_flush());
+	before = nsp_num("stats/inline_bound");
+	ASSERT_EQ(0, nsp_run(mnt_life, NULL));
+	EXPECT_EQ(before, nsp_num("stats/inline_bound"));
+
+	/* A sixteenth is left, which is enough for what else goes on. */
+	size = (nsp_meminfo("MemAvailable") - total / 16) * 1024;
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	ASSERT_GT(total / 8, nsp_meminfo("MemAvailable"));
+	EXPECT_EQ(0, nsp_run(mnt_life, NULL));
+	EXPECT_LT(before, nsp_num("stats/inline_bound"));
+
+	munmap(mem, size);
+	before = nsp_num("stats/inline_bound");
+	EXPECT_EQ(0, nsp_run(mnt_life, NULL));
+	EXPECT_EQ(before, nsp_num("stats/inline_bound"));
+	ASSERT_EQ(0, nsp_flush());
+	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
+}
+
 FIXTURE(limit)
 {
 	struct nsp_knobs knobs;

@@ -370,7 +370,7 @@ TEST_F_TIMEOUT(fidelity, module_is_free, NSP_TIMEOUT)
 /* tmpfs: the memory; 16 MB against counters that are off by less than 1 MB. */
 static int memory_is_back(const struct row *row)
 {
-	CHECK(shmem_kb() < row->arg + 8 * 1024);
+	CHECK(nsp_meminfo("Shmem") < row->arg + 8 * 1024);
 	return 0;
 }
 
@@ -384,7 +384,7 @@ TEST_F_TIMEOUT(fidelity, tmpfs_gives_memory_back, NSP_TIMEOUT)
 		.flush = self->flush,
 		.rounds = self->rounds,
 		.check = memory_is_back,
-		.arg = shmem_kb(),
+		.arg = nsp_meminfo("Shmem"),
 	};
 
 	EXPECT_EQ(0, run_row(&row));

@@ -222,6 +222,25 @@ static inline bool nsp_linux(int major, int minor)
 	return a > major || (a == major && b >= minor);
 }
 
+/* What /proc/meminfo says of @what, in kB, or -1. */
+static inline long nsp_meminfo(const char *what)
+{
+	size_t len = strlen(what);
+	char line[128];
+	long kb = -1;
+	FILE *file;
+
+	file = fopen("/proc/meminfo", "r");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (!strncmp(line, what, len) &&
+		    sscanf(line + len, ": %ld kB", &kb) == 1)
+			break;
+	fclose(file);
+	return kb;
+}
+
 /* A mount namespace of its own, which passes nothing on. */
 static inline int nsp_own_mounts(void)
 {

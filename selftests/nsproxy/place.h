@@ -37,21 +37,4 @@ static inline int place_drop(struct place *place)
 	return nsp_restore(&place->knobs);
 }
 
-/* What all of tmpfs and the like hold, or -1. */
-static inline long shmem_kb(void)
-{
-	char line[128];
-	long kb = -1;
-	FILE *file;
-
-	file = fopen("/proc/meminfo", "r");
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "Shmem: %ld kB", &kb) == 1)
-			break;
-	fclose(file);
-	return kb;
-}
-
 #endif /* NSPROXY_PLACE_H */
