@@ -86,8 +86,13 @@ fast() {
 
 # Four processes that end a namespace every 50 ms each is what a stock kernel
 # with grace periods of 20 ms can do as well.
+#
+# With one CPU what is not SCHED_FIFO would wait for its turn, and tell of the
+# scheduler.
 beside() {
-	for op in "-i 1000 -n 500 setns" "-i 1000 -n 60 umount" "-n 500 wake"; do
+	set -- "-i 1000 -n 500 setns" "-i 10000 -n 100 umount" "-n 500 wake"
+	[ "$(nproc)" -gt 1 ] || shift 2
+	for op; do
 		say "$CONFIG: ${op##* } beside others that end namespaces"
 		# shellcheck disable=SC2086 # words
 		bench idle $op
@@ -112,22 +117,22 @@ clients() {
 	say "$CONFIG: crun, bwrap, unshare, nsenter, ip, stress-ng"
 	make_bundle
 	set -- crun --root /tmp/crun --cgroup-manager disabled run --bundle /tmp/bundle @
-	bench crun -n 10 -g 3 -d command "$@"
+	bench crun -n 20 -i 10000 -g 3 -d command "$@"
 	bench crun -n 16 -j 16 command "$@"
 	set -- bwrap --unshare-all --die-with-parent --dev-bind / / true
-	bench bwrap -n 20 -g 3 -d command "$@"
+	bench bwrap -n 20 -i 10000 -g 3 -d command "$@"
 	bench bwrap -n 32 -j 16 command "$@"
-	bench unshare -n 10 -g 3 command /usr/bin/unshare --mount --uts --ipc --pid --fork true
+	bench unshare -n 20 -i 10000 -g 3 command /usr/bin/unshare --mount --uts --ipc --pid --fork true
 
 	/usr/bin/unshare --mount --uts --ipc sleep 1000000 &
 	target=$!
 	until [ "$(readlink "/proc/$target/ns/mnt")" != "$(readlink /proc/self/ns/mnt)" ]; do :; done
-	bench nsenter -n 10 -g 3 command /usr/bin/nsenter --target $target --mount --uts --ipc true
+	bench nsenter -n 20 -i 10000 -g 3 command /usr/bin/nsenter --target $target --mount --uts --ipc true
 	kill $target
 	wait $target 2>/dev/null || true
 
 	/usr/sbin/ip netns add bench
-	bench ip-netns -n 10 -g 3 command /usr/sbin/ip netns exec bench true
+	bench ip-netns -n 20 -i 10000 -g 3 command /usr/sbin/ip netns exec bench true
 	/usr/sbin/ip netns delete bench
 
 	bench stress-unshare -n 1 command stress-ng --quiet --unshare 2 --unshare-ops 2

@@ -29,8 +29,7 @@ REPEATS=${REPEATS:-3}
 # for PREEMPT_RT, which it has without further patches.
 PATCHED_LINE=6.12
 
-# CPUs, and what is left out where there is but one: the processes that would be
-# beside others take turns there, and tell of the scheduler.
+# What is booted, with how many CPUs.
 declare -A GUESTS=(
 	[rt]="stock rt 2" [rt-up]="stock rt 1"
 	[cloud]="stock cloud 2" [cloud-up]="stock cloud 1"
@@ -43,7 +42,7 @@ declare -A GUESTS=(
 )
 ALL_PARTS="scale fast beside clients"
 CLIENTS=(bubblewrap crun iproute2 stress-ng util-linux)
-UP_PARTS="scale fast"
+UP_PARTS="scale fast beside"
 
 HEADER="kernel cpus config round what op n jobs p50_us p99_us max_us callers_ms gone_ms gps cpu_ms peak_pending slab_kb used_kb beside caller_gps"
 FIELDS=$(wc -w <<<"$HEADER")
@@ -213,7 +212,8 @@ timeline() {
 
 # medians: of the rounds of results.tsv, with the smallest and the largest
 # gone_ms, and what share of stock it is: of the time until all is gone, of the
-# median where nothing is released, of the 99th percentile for those beside.
+# median where nothing is released and of commands one after the other, of the
+# 99th percentile for those beside.
 medians() {
 	awk -F'\t' -v OFS='\t' '
 	function sorted(list, v,   n, i, j, t) {
@@ -240,7 +240,7 @@ medians() {
 			if ($3 == "stock" || $3 == "off")
 				stock[group] = key
 			measure[group] = $5 != "alone" && ($6 == "setns" || $6 == "umount" || $6 == "wake") ? 10 : \
-				($6 == "setns" || $6 == "fork" ? 9 : 13)
+				($6 == "setns" || $6 == "fork" || ($6 == "command" && $8 == 1) ? 9 : 13)
 		}
 		for (f = 9; f <= NF; f++)
 			list[key, f] = list[key, f] " " $f
@@ -327,8 +327,8 @@ main() {
 	draw
 	cat "$OUT/table.txt"
 	note ""
-	note "\"of stock\" is the share of the stock kernel's time until all is gone; for setns and fork, which"
-	note "release nothing, of its median; for what ran beside others, of its 99th percentile."
+	note "\"of stock\" is the share of the stock kernel's time until all is gone; of its median for setns and fork,"
+	note "which release nothing, and for commands; of its 99th percentile for what ran beside others."
 	about_clock | fold -s -w 100
 	note "All figures: ${OUT#"$TOP"/}/results.tsv. Pictures: ${OUT#"$TOP"/}/*.svg."
 }

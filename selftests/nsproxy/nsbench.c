@@ -236,7 +236,8 @@ static void print_help(FILE *out)
 		"\n"
 		"  -n N      runs (default 100)\n"
 		"  -j JOBS   processes that share the runs (default 1)\n"
-		"  -i US     sleep between two runs; n runs are then something that goes on\n"
+		"  -i US     sleep up to twice as long between two runs, which then are\n"
+		"            something that goes on\n"
 		"            for a while beside something else\n"
 		"  -f N      meanwhile N processes do nothing but \"life\", see below\n"
 		"  -p US     each of these makes one such life every US microseconds, if it\n"
@@ -348,8 +349,12 @@ static void run_some(const struct op *op, double *us, long n, long pause_us,
 	for (i = 0; i < n; i++) {
 		double start;
 
+		/*
+		 * Grace periods and naps end with ticks, and what waits for
+		 * both in turn would always begin at the same distance.
+		 */
 		if (pause_us)
-			nap(pause_us);
+			nap(random() % (2 * pause_us));
 		if (op->before)
 			op->before();
 		start = now_us();
