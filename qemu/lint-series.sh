@@ -45,18 +45,27 @@ series_is_whole() {
 	}
 }
 
-# series_style SERIES: a person signs a patch, and not before it is sent. The
+# patch_style PATCH: a person signs a patch, and not before it is sent. The
 # collection's sources are checked where they come from.
+patch_style() {
+	local ignore=FILE_PATH_CHANGES
+	! patched_files "$1" | grep -q '^include/trace/' || ignore+=,$TRACE_STYLE
+	awk '/^diff --git / { ours = / b\/tools\/testing\/selftests\/nsproxy\/.*\.[ch]$/ } !ours' "$1" |
+		(cd "$OUT" && perl "$SOURCE/scripts/checkpatch.pl" --no-tree --root="$SOURCE" --strict --terse \
+			--show-types --no-signoff --ignore "$ignore" -) |
+		sed "s#^-:#${1#"$TOP"/}:#"
+}
+
+# series_style SERIES
 series_style() {
-	local patch ignore result=0
+	local patch pid pids=() result=0
 	while read -r patch; do
-		ignore=FILE_PATH_CHANGES
-		! patched_files "$patch" | grep -q '^include/trace/' || ignore+=,$TRACE_STYLE
-		awk '/^diff --git / { ours = / b\/tools\/testing\/selftests\/nsproxy\/.*\.[ch]$/ } !ours' "$patch" |
-			(cd "$OUT" && perl "$SOURCE/scripts/checkpatch.pl" --no-tree --root="$SOURCE" --strict --terse \
-				--show-types --no-signoff --ignore "$ignore" -) |
-			sed "s#^-:#${patch#"$TOP"/}:#" || result=1
+		patch_style "$patch" &
+		pids+=($!)
 	done < <(series_patches "$1")
+	for pid in "${pids[@]}"; do
+		wait "$pid" || result=1
+	done
 	return "$result"
 }
 

@@ -37,8 +37,9 @@ style() {
 	local ignore=FILE_PATH_CHANGES,$1
 	shift
 	# It leaves a file of its own in the current folder.
-	(cd "$OUT" && perl "$SOURCE/scripts/checkpatch.pl" --no-tree --root="$SOURCE" --strict --terse \
-		--show-types --ignore "$ignore" -f "${@/#/$TOP/}" | sed "s|^$TOP/||")
+	(cd "$OUT" && printf '%s\n' "${@/#/$TOP/}" | xargs -P "$JOBS" -n 4 \
+		perl "$SOURCE/scripts/checkpatch.pl" --no-tree --root="$SOURCE" --strict --terse \
+		--show-types --ignore "$ignore" -f | sed "s|^$TOP/||")
 }
 
 # Kernel code meets every check. Tracepoints and macros that define things are

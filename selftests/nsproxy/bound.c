@@ -192,7 +192,7 @@ TEST_F_TIMEOUT(full, short_of_memory, NSP_TIMEOUT)
 	void *mem;
 
 	if (!nsp_linux(4, 6))
-		SKIP(return, "this kernel does not say what is available (si_mem_available() came with 4.6)");
+		SKIP(return, "si_mem_available() came with Linux 4.6");
 	ASSERT_LT(total / 4, nsp_meminfo("MemAvailable"));
 	ASSERT_EQ(0, nsp_flush());
 	before = nsp_num("stats/inline_bound");
