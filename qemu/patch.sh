@@ -89,6 +89,7 @@ main() {
 	local dest log count
 	need_programs git patch
 	case ${INPLACE:-0} in 0 | 1) ;; *) die "INPLACE=$INPLACE: it is 1 or not there" ;; esac
+	[[ ${INPLACE:-0} == 0 || -z ${DEST:-} ]] || die "DEST= is where a copy goes, and INPLACE=1 makes none: give one of them"
 	look_at_tree "${TREE:-}"
 	describe_tree
 	if [[ -n $T_CARRIES ]]; then
@@ -127,9 +128,10 @@ main() {
 	[[ ! -e $dest ]] || die "$dest is there already: remove it, or give DEST=/another/path"
 	[[ $dest != "$T_DIR"/* ]] || die "DEST=$dest is inside of the tree; give a path outside of it"
 	mkdir -p "${dest%/*}" 2>/dev/null || true
-	[[ -w ${dest%/*} ]] || die "cannot write to ${dest%/*}; give DEST=/another/path"
 	log=$dest.log
-	trap 'drop_copy "$dest"' EXIT
+	{ : >"$log"; } 2>/dev/null || die "cannot write to ${dest%/*}; give DEST=/another/path"
+	# shellcheck disable=SC2064 # when it runs dest is out of scope
+	trap "drop_copy ${dest@Q}" EXIT
 	step "copying $T_DIR" "$log" copy_tree "$dest"
 	step "patching the copy" "$log" apply_series "$dest"
 	trap - EXIT
