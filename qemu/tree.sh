@@ -139,6 +139,7 @@ try_series() {
 	mapfile -t patches < <(series_patches "$1")
 	while read -r file; do
 		[[ -e $T_DIR/$file ]] || continue
+		[[ -r $T_DIR/$file ]] || die "$T_DIR/$file cannot be read"
 		mkdir -p "$scratch/tree/${file%/*}"
 		cp "$T_DIR/$file" "$scratch/tree/$file"
 	done < <(patched_files "${patches[@]}")
@@ -210,7 +211,7 @@ choose_tree() {
 	[[ -n $T_CARRIES ]] || find_series
 	if [[ -n $T_SERIES ]]; then
 		note "${T_SERIES#"$TOP"/} applies$( ((T_FUZZ)) && echo ", but only with fuzz" || echo " without fuzz")."
-	elif [[ -z $T_CARRIES ]]; then
+	elif [[ -z $T_CARRIES ]] && ! tree_has_fix; then
 		note "No series of patches/ applies${T_WRONG:+: $T_WRONG}."
 	fi
 	# Linux 3.x does not boot on all that QEMU has.
