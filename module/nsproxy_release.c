@@ -18,6 +18,9 @@
  * use the same one, more references look like those of the dead than are, and
  * a release may be kept that could have been deferred, but never the other way.
  *
+ * Files hold namespaces, too. Whoever closes the last of these, with none but the
+ * dead left, has ended the namespace, and waits for them: see nsproxy_put_ends().
+ *
  * This file is the same in the module and in the patch series.
  */
 #include <linux/atomic.h>
@@ -30,6 +33,7 @@
 #include <linux/nsproxy_defer.h>
 #include <linux/nsproxy_release.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 
 #define DEAD_HOLDS_BITS	8
 
@@ -83,12 +87,19 @@ void nsproxy_release(struct nsproxy *ns)
 	 * Everything else is still there for those who found @ns under RCU.
 	 */
 	struct llist_node *node = (struct llist_node *)&ns->count;
-	bool last = add_dead(ns);
+	bool last, queued;
 
 	BUILD_BUG_ON(offsetof(struct nsproxy, count));
 	BUILD_BUG_ON(offsetof(struct nsproxy, uts_ns) < sizeof(*node));
 
+	/*
+	 * Who has seen these references counted, and waits for a grace period,
+	 * finds them queued.
+	 */
+	rcu_read_lock();
+	last = add_dead(ns);
 	if (IS_ENABLED(CONFIG_TINY_RCU) && !last) {
+		rcu_read_unlock();
 		/*
 		 * One CPU, and no preemption of readers: where this task may
 		 * sleep there is none, and the rest is quickly done.
@@ -99,7 +110,9 @@ void nsproxy_release(struct nsproxy *ns)
 		return;
 	}
 
-	if (last ? nsproxy_defer_queue(node, true) : nsproxy_defer_queue_light(node))
+	queued = last ? nsproxy_defer_queue(node, true) : nsproxy_defer_queue_light(node);
+	rcu_read_unlock();
+	if (queued)
 		return;
 	remove_dead(ns->mnt_ns, ns->ipc_ns);
 	synchronize_rcu();
@@ -123,4 +136,45 @@ void nsproxy_release_queued(struct llist_node *node)
 	free_nsproxy(ns);
 	/* Not before, or these references would look like those of the living. */
 	remove_dead(mnt_ns, ipc_ns);
+}
+
+/**
+ * nsproxy_put_begins - a reference to a mount or IPC namespace is about to go
+ * @ns: the namespace
+ * @count: of its references
+ *
+ * For those that are not an nsproxy's, a file's for example. The other half is
+ * nsproxy_put_ends().
+ *
+ * Context: any.
+ * Return: true if the dead alone hold the namespace otherwise.
+ */
+bool nsproxy_put_begins(void *ns, const atomic_t *count)
+{
+	int dead = atomic_inc_return(dead_holds(ns));
+	int all = atomic_read(count);
+
+	/* A kernel thread returns to no program, and may be what they wait for. */
+	return all > 1 && dead >= all && !(current->flags & PF_KTHREAD);
+}
+
+/**
+ * nsproxy_put_ends - a reference to a mount or IPC namespace has gone
+ * @ns: the namespace, which may be gone, too
+ * @last: what nsproxy_put_begins() said
+ *
+ * Without the deferral the namespace would have ended now, so in mode safe this
+ * waits until it has.
+ *
+ * Context: process context, may sleep. The caller must hold no lock that the
+ * end of a namespace may want.
+ */
+void nsproxy_put_ends(void *ns, bool last)
+{
+	atomic_dec(dead_holds(ns));
+	if (!last || nsproxy_defer_all())
+		return;
+	/* What was counted may not have been queued yet, see nsproxy_release(). */
+	synchronize_rcu();
+	nsproxy_defer_flush(NSPROXY_DEFER_LAST);
 }

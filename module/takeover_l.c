@@ -98,6 +98,40 @@ static long umount_ends(int idx, long ret)
 	return ret;
 }
 
+/* The count comes first in both kinds of namespace. */
+static void put_by_file(void *ns, void (*put)(void *ns))
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+	bool last = nsproxy_put_begins(ns, ns);
+
+	put(ns);
+	nsproxy_put_ends(ns, last);
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+}
+
+DEFINE_KCALL(nsd_mntns_put, void (void *ns));
+DEFINE_KCALL(nsd_ipcns_put, void (void *ns));
+
+static void replace_mntns_put(void *ns)
+{
+	put_by_file(ns, kcall(nsd_mntns_put));
+}
+
+static void replace_ipcns_put(void *ns)
+{
+	put_by_file(ns, kcall(nsd_ipcns_put));
+}
+
+static void set_mntns_put(unsigned long address)
+{
+	kcall_set(nsd_mntns_put, address);
+}
+
+static void set_ipcns_put(unsigned long address)
+{
+	kcall_set(nsd_ipcns_put, address);
+}
+
 DEFINE_KCALL(nsd_sys_umount, long (char __user *name, int flags));
 DEFINE_KCALL(nsd_sys_oldumount, long (char __user *name));
 
@@ -140,6 +174,8 @@ static const char * const exit_task_namespaces_names[] = {
 	"exit_task_namespaces", NULL
 };
 
+static const char * const mntns_put_names[] = { "mntns_put", NULL };
+static const char * const ipcns_put_names[] = { "ipcns_put", NULL };
 static const char * const sys_umount_names[] = { "sys_umount", NULL };
 static const char * const sys_oldumount_names[] = { "sys_oldumount", NULL };
 
@@ -153,6 +189,18 @@ struct nsd_hook nsd_hooks[] = {
 		.names = exit_task_namespaces_names,
 		.replacement = replace_exit_task_namespaces,
 		.set_original = set_nothing,
+	},
+	{
+		.names = mntns_put_names,
+		.replacement = replace_mntns_put,
+		.set_original = set_mntns_put,
+	},
+	{
+		.names = ipcns_put_names,
+		.replacement = replace_ipcns_put,
+		.set_original = set_ipcns_put,
+		/* Without CONFIG_IPC_NS nobody counts. */
+		.optional = true,
 	},
 	{
 		.names = sys_umount_names,

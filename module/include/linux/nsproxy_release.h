@@ -10,6 +10,8 @@ struct nsproxy;
 
 void nsproxy_release(struct nsproxy *ns);
 void nsproxy_release_queued(struct llist_node *node);
+bool nsproxy_put_begins(void *ns, const atomic_t *count);
+void nsproxy_put_ends(void *ns, bool last);
 
 /* What fs/namespace.c knows: how many references the namespace has. */
 int mnt_ns_count(const struct mnt_namespace *ns);
