@@ -54,7 +54,7 @@ judge_control() {
 		echo "the verdict ($(head -n 1 "$verdict")) does not say: $reason"
 		return
 	}
-	other=$(sed 1,2d "$verdict" | grep -vE "^($kinds): " | head -n 1 || true)
+	other=$(sed 1,2d "$verdict" | grep -vE "^($kinds|note): " | head -n 1 || true)
 	[[ -z $other ]] || echo "red, but for another reason as well: $other"
 }
 

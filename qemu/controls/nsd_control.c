@@ -7,6 +7,7 @@
 
 #include <linux/delay.h>
 #include <linux/irqflags.h>
+#include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/list.h>
 #include <linux/module.h>
@@ -15,6 +16,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/timer.h>
 
 static char *what = "nothing";
 module_param(what, charp, 0444);
@@ -76,6 +78,29 @@ static void corrupt_list(void)
 	list_del(&entry);
 }
 
+static int raced;
+
+static void race_in_interrupt(struct timer_list *timer)
+{
+	raced++;
+	mod_timer(timer, jiffies + 1);
+}
+
+static DEFINE_TIMER(racer, race_in_interrupt);
+
+/* One CPU is enough: the timer also strikes where KCSAN holds this up to watch. */
+static noinline void race(void)
+{
+	unsigned long end = jiffies + 10 * HZ;
+
+	mod_timer(&racer, jiffies + 1);
+	while (time_before(jiffies, end)) {
+		raced++;
+		cond_resched();
+	}
+	del_timer_sync(&racer);
+}
+
 static void underflow_refcount(void)
 {
 	refcount_t count = REFCOUNT_INIT(0);
@@ -125,6 +150,8 @@ static int __init nsd_control_init(void)
 		sleep_in_atomic();
 	else if (!strcmp(what, "list"))
 		corrupt_list();
+	else if (!strcmp(what, "data-race"))
+		race();
 	else if (!strcmp(what, "refcount"))
 		underflow_refcount();
 	else if (!strcmp(what, "warn"))
