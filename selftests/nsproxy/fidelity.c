@@ -19,6 +19,7 @@
 #include "place.h"
 
 #include <sys/inotify.h>
+#include <sys/shm.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
@@ -676,6 +677,62 @@ TEST_F_TIMEOUT(fidelity, namespace_pinned_by_reader, NSP_TIMEOUT)
 	    !access("/sys/module/nsproxy_defer/initstate", F_OK))
 		SKIP(return, "up to Linux 3.16 the module does not see such a hold");
 	check_hold(_metadata, self, "mounts", true);
+}
+
+static int make_segment(const struct row *row)
+{
+	char path[64];
+	void *at;
+	int id, fd;
+
+	/* A mount namespace of its own would be waited for, and hide the rest. */
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)getppid());
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK(!setns(fd, CLONE_NEWNS));
+	CHECK(!close(fd));
+	CHECK(!unshare(CLONE_NEWIPC));
+	id = shmget(IPC_PRIVATE, row->size, 0600);
+	CHECK(id >= 0);
+	at = shmat(id, NULL, 0);
+	CHECK(at != (void *)-1);
+	memset(at, 1, row->size);
+	CHECK(!shmdt(at));
+	return 0;
+}
+
+/* An IPC namespace that an fd keeps alive, and its shared memory with it. */
+TEST_F_TIMEOUT(fidelity, ipc_namespace_pinned_by_fd, NSP_TIMEOUT)
+{
+	struct row row = {
+		.mnt = self->at.mnt,
+		.size = 16 << 20,
+		.flush = self->flush,
+		.mount = make_segment,
+		.arg = nsp_meminfo("Shmem"),
+	};
+	struct held held;
+	char path[64];
+	pid_t pid;
+	int i, fd;
+
+	if (nsp_linux(5, 8))
+		SKIP(return, "since Linux 5.8 IPC namespaces end in the background");
+	for (i = 0; i < self->rounds; i++) {
+		ASSERT_EQ(0, held_open(&held, &row));
+		pid = held_start(&held);
+		ASSERT_LT(0, pid);
+		snprintf(path, sizeof(path), "/proc/%d/ns/ipc", (int)pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		ASSERT_LE(0, fd);
+		held_go(&held);
+		ASSERT_EQ(0, nsp_wait(pid));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_LT(row.arg + 8 * 1024, nsp_meminfo("Shmem"));
+		ASSERT_EQ(0, close(fd));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, memory_is_back(&row));
+	}
 }
 
 /* Is IN_UNMOUNT there to be read, once the last who has @type mounted is dead? */
