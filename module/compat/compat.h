@@ -108,7 +108,7 @@ static inline const char *nsd_missing_option(void)
 #if !defined(CONFIG_DYNAMIC_FTRACE_WITH_REGS)
 	return "CONFIG_DYNAMIC_FTRACE_WITH_REGS";
 #elif defined(CONFIG_X86) && !defined(CC_USING_FENTRY)
-	return "CONFIG_HAVE_FENTRY (a compiler with -mfentry)";
+	return "the compiler's -mfentry";
 #elif !defined(NSD_HAVE_NS_COMMON_COUNT) && !defined(NSD_HAVE_NS_REF) && \
 	(defined(CONFIG_GCC_PLUGIN_RANDSTRUCT) || defined(CONFIG_RANDSTRUCT))
 	return "a struct mnt_namespace in its declared order (CONFIG_RANDSTRUCT is set)";
