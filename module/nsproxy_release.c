@@ -45,6 +45,21 @@ static atomic_t *dead_holds(void *namespace)
 }
 
 /*
+ * How many of the dead hold @namespace, the caller included. In a kernel for one
+ * CPU only a last hold is ever left to the worker, so the caller is alone.
+ */
+static int count_dead(void *namespace)
+{
+	return IS_ENABLED(CONFIG_TINY_RCU) ? 1 : atomic_inc_return(dead_holds(namespace));
+}
+
+static void uncount_dead(void *namespace)
+{
+	if (!IS_ENABLED(CONFIG_TINY_RCU))
+		atomic_dec(dead_holds(namespace));
+}
+
+/*
  * Counts the references of @ns as those of the dead. Returns true if, after
  * that, one of its namespaces may have no other ones. Whoever counts first and
  * looks afterwards, as here, sees all that came before; atomic_inc_return()
@@ -54,20 +69,20 @@ static bool add_dead(const struct nsproxy *ns)
 {
 	bool last = false;
 
-	if (atomic_inc_return(dead_holds(ns->mnt_ns)) >= mnt_ns_count(ns->mnt_ns))
+	if (count_dead(ns->mnt_ns) >= mnt_ns_count(ns->mnt_ns))
 		last = true;
 	/* Without CONFIG_IPC_NS there is one, and nobody counts. */
 	if (IS_ENABLED(CONFIG_IPC_NS) &&
-	    atomic_inc_return(dead_holds(ns->ipc_ns)) >= atomic_read(&ns->ipc_ns->count))
+	    count_dead(ns->ipc_ns) >= atomic_read(&ns->ipc_ns->count))
 		last = true;
 	return last;
 }
 
 static void remove_dead(void *mnt_ns, void *ipc_ns)
 {
-	atomic_dec(dead_holds(mnt_ns));
+	uncount_dead(mnt_ns);
 	if (IS_ENABLED(CONFIG_IPC_NS))
-		atomic_dec(dead_holds(ipc_ns));
+		uncount_dead(ipc_ns);
 }
 
 /**
@@ -151,7 +166,7 @@ void nsproxy_release_queued(struct llist_node *node)
  */
 bool nsproxy_put_begins(void *ns, const atomic_t *count)
 {
-	int dead = atomic_inc_return(dead_holds(ns));
+	int dead = count_dead(ns);
 	int all = atomic_read(count);
 
 	/* A kernel thread returns to no program, and may be what they wait for. */
@@ -171,7 +186,7 @@ bool nsproxy_put_begins(void *ns, const atomic_t *count)
  */
 void nsproxy_put_ends(void *ns, bool last)
 {
-	atomic_dec(dead_holds(ns));
+	uncount_dead(ns);
 	if (!last || nsproxy_defer_all())
 		return;
 	/* What was counted may not have been queued yet, see nsproxy_release(). */
