@@ -40,7 +40,8 @@ static int __init nsproxy_defer_module_init(void)
 	}
 	if (nsd_kernel_kobj_has("nsproxy_defer")) {
 		pr_err("this kernel defers namespaces by itself, see /sys/kernel/nsproxy_defer; the module is not needed\n");
-		return -EEXIST;
+		/* Not EEXIST, which modprobe takes for a module that is loaded. */
+		return -EBUSY;
 	}
 
 	err = find_symbols();
