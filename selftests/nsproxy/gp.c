@@ -47,6 +47,9 @@ static const char *const waits[] = {
 	"rcu_barrier",
 };
 
+/* Those that the tracer has a place for. */
+static bool traced[ARRAY_SIZE(waits)];
+
 static char error[512];
 static char calls[2048];
 static char root[64];
@@ -100,13 +103,18 @@ static bool is_family(pid_t tid)
 	return false;
 }
 
+/*
+ * Is it one of those, and in the trace?  What is only an inline of another, as
+ * most are on one CPU, has a body where its address is taken, and is a caller
+ * then, but the tracer has no place for it.
+ */
 static bool is_wait(const char *name)
 {
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(waits); i++)
 		if (!strcmp(waits[i], name))
-			return true;
+			return traced[i];
 	return false;
 }
 
@@ -127,6 +135,18 @@ static int put(int dir, const char *name, const char *value, int flags)
 	}
 	close(fd);
 	return 0;
+}
+
+/*
+ * The end of the line has the kernel look for the function at once.  Without, it
+ * does so when the file is closed, and says to nobody that there is none.
+ */
+static bool put_filter(int dir, const char *function)
+{
+	char line[64];
+
+	snprintf(line, sizeof(line), "%s\n", function);
+	return !put(dir, "set_ftrace_filter", line, O_APPEND);
 }
 
 static bool has_tracing(const char *path)
@@ -239,9 +259,10 @@ static int set_up(void)
 
 	put(own, "tracing_on", "0", 0);
 	put(own, "set_ftrace_filter", "", O_TRUNC);
-	for (i = 0; i < ARRAY_SIZE(waits); i++)
-		if (!put(own, "set_ftrace_filter", waits[i], O_APPEND))
-			found++;
+	for (i = 0; i < ARRAY_SIZE(waits); i++) {
+		traced[i] = put_filter(own, waits[i]);
+		found += traced[i];
+	}
 	if (!found)
 		return fail("the function tracer finds no function that waits for a grace period");
 	if (put(own, "current_tracer", "function", 0))
