@@ -153,6 +153,7 @@ void nsproxy_release_queued(struct llist_node *node)
 	remove_dead(mnt_ns, ipc_ns);
 }
 
+#ifndef CONFIG_TINY_RCU
 /**
  * nsproxy_put_begins - a reference to a mount or IPC namespace is about to go
  * @ns: the namespace
@@ -193,3 +194,4 @@ void nsproxy_put_ends(void *ns, bool last)
 	synchronize_rcu();
 	nsproxy_defer_flush(NSPROXY_DEFER_LAST);
 }
+#endif

@@ -10,8 +10,21 @@ struct nsproxy;
 
 void nsproxy_release(struct nsproxy *ns);
 void nsproxy_release_queued(struct llist_node *node);
+
+#ifndef CONFIG_TINY_RCU
 bool nsproxy_put_begins(void *ns, const atomic_t *count);
 void nsproxy_put_ends(void *ns, bool last);
+#else
+/* One CPU: nothing but a last hold is ever left to the worker. */
+static inline bool nsproxy_put_begins(void *ns, const atomic_t *count)
+{
+	return false;
+}
+
+static inline void nsproxy_put_ends(void *ns, bool last)
+{
+}
+#endif
 
 /* What fs/namespace.c knows: how many references the namespace has. */
 int mnt_ns_count(const struct mnt_namespace *ns);
