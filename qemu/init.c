@@ -41,6 +41,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -49,6 +50,7 @@
 #define MODULE_FILE	"/nsproxy_defer.ko"
 #define KNOBS		"/sys/kernel/nsproxy_defer"
 #define KMEMLEAK	"/sys/kernel/debug/kmemleak"
+#define CONSOLE		"/sys/class/tty/ttyS0/console"
 
 static int results = -1;
 static int kernel_log = -1;
@@ -105,6 +107,25 @@ static void say(const char *fmt, ...)
 }
 
 /*
+ * Since Linux 6.12 with PREEMPT_RT a thread writes the kernel log to the console,
+ * and a restart does not wait for it. To take the console away does. With the
+ * patches that were PREEMPT_RT before it is the other way round.
+ */
+static void finish_console(void)
+{
+	int major, minor, fd;
+	struct utsname uts;
+
+	if (uname(&uts) || !strstr(uts.version, "PREEMPT_RT") ||
+	    sscanf(uts.release, "%d.%d", &major, &minor) != 2 ||
+	    major < 6 || (major == 6 && minor < 12))
+		return;
+	fd = open(CONSOLE, O_WRONLY | O_CLOEXEC);
+	emit(fd, "N", 1);
+	close(fd);
+}
+
+/*
  * A restart, since a power-off needs an ACPI that knows PCI, and the small
  * kernels have none: QEMU's -no-reboot makes the end of the guest of it. A
  * panic ends there too, but it does not log "Restarting system".
@@ -114,6 +135,7 @@ static void end_guest(void)
 {
 	if (results >= 0)
 		tcdrain(results);
+	finish_console();
 	sync();
 	reboot(RB_AUTOBOOT);
 	/* PID 1 must not return: that is a panic, which is red as well. */
