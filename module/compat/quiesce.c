@@ -57,13 +57,16 @@ static bool may_be_in_module(struct task_struct *task)
 	return false;
 }
 
-/* No task is added or removed, and none runs but those that stop the others. */
-static int find_task_in_module(void *unused)
+/*
+ * No task is added or removed, and none runs but those that stop the others. The
+ * caller, which lost its CPU to one of these before it could sleep, is here only.
+ */
+static int find_task_in_module(void *caller)
 {
 	struct task_struct *process, *task;
 
 	do_each_thread(process, task) {
-		if (may_be_in_module(task))
+		if (task != caller && may_be_in_module(task))
 			return -EAGAIN;
 	} while_each_thread(process, task);
 	return 0;
@@ -71,7 +74,7 @@ static int find_task_in_module(void *unused)
 
 void nsd_synchronize_tasks(void)
 {
-	while (stop_machine(find_task_in_module, NULL, NULL))
+	while (stop_machine(find_task_in_module, current, NULL))
 		schedule_timeout_uninterruptible(1);
 }
 #else
