@@ -92,7 +92,7 @@ done | awk -v runs="${#runs[@]}" '
 		rule()
 		printf "%-50s", "run"
 		for (i = 1; i <= runs; i++)
-			printf "  %-3s", i
+			printf (i < runs ? "  %-3s" : "  %s"), i
 		print ""
 		rule()
 		next
