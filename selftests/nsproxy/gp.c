@@ -514,7 +514,7 @@ int gp_all_open(void)
 	if (all < 0)
 		return -1;
 	for (i = 0; i < ARRAY_SIZE(ends); i++) {
-		if (put(all, "set_ftrace_filter", ends[i], O_APPEND)) {
+		if (!put_filter(all, ends[i])) {
 			fail("the function tracer does not find %s", ends[i]);
 			goto undo;
 		}
