@@ -103,8 +103,8 @@ compile_steps() {
 		for setting in y n; do
 			obj=$(tree_cache steps)/$setting
 			mkdir -p "$obj"
-			cat "$SCENARIO_DIR/base" "$SCENARIO_DIR/tree" "$SCENARIO_DIR/SMP/fragment" >"$obj/fragments"
-			grep -v NSPROXY_DEFER "$TOP/selftests/nsproxy/config" >>"$obj/fragments"
+			cat "$SCENARIO_DIR/base" "$SCENARIO_DIR/SMP/fragment" >"$obj/fragments"
+			grep -hv NSPROXY_DEFER "$SCENARIO_DIR/tree" "$TOP/selftests/nsproxy/config" >>"$obj/fragments"
 			echo "CONFIG_NSPROXY_DEFER=$setting" >>"$obj/fragments"
 			configure "$obj" SMP && compile "$obj" || return 1
 		done
