@@ -74,6 +74,8 @@ shell_style() {
 # A warning is a failure: out of tree make does not stop for one.
 module_build() {
 	local folder=$CACHE/build/lint log
+	# CC= is for the tree then.
+	[[ -z ${STEPS:-} ]] || local CC=gcc
 	rm -rf "$folder"
 	log=$(build_module "$K_DIR" "$folder" "$@" CONFIG_DEBUG_INFO_BTF_MODULES= 2>&1) || {
 		printf '%s\n' "$log"
