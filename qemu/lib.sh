@@ -413,9 +413,6 @@ BOOT_ARGS=(console=ttyS0 loglevel=7 panic=-1 oops=panic softlockup_panic=1
 	nmi_watchdog=panic hung_task_panic=1 printk.devkmsg=on random.trust_cpu=on
 	no5lvl mitigations=off slab_nomerge)
 
-# QEMU up to 7.2 gets the flags of a cmpxchg16b wrong, on which the slab
-# allocator of 6.12 dies of a double fault. None of these kernels needs it.
-#
 unpack_qemu() {
 	local dir=$1 deb
 	shift
@@ -503,6 +500,9 @@ give_up_guests() {
 	exit 1
 }
 
+# QEMU up to 7.2 gets the flags of a cmpxchg16b wrong, on which the slab
+# allocator of 6.12 dies of a double fault. None of these kernels needs it.
+#
 # boot FOLDER IMAGE INITRD CPUS MEGABYTES LIMIT FILTER ARGUMENT...: run one
 # guest. FOLDER gets cmdline, console.log, $RESULTS and status, which is
 # "exited N" or "timeout". FILTER is called with each line of both ports, and
