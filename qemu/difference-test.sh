@@ -55,6 +55,10 @@ twice ok "not ok" ok ok | expect "not the same on stock" "tests: 2 passed, 0 fai
 note: does not always come out the same: col:prog second: stock: ok, not ok; safe: ok"
 twice ok ok "not ok" "not ok" | expect "one that is allowed" "tests: 2 passed, 0 failed, 1 skipped
 note: differs, as it may: safe: col:prog second: ok -> not ok" "differ ^safe: col:prog second: "
+twice ok ok ok "not ok" | expect "a result that says nothing" "tests: 3 passed, 0 failed, 0 skipped" \
+	"void ^col:prog second: not ok"
+twice ok ok "not ok" "not ok" | expect "no other result" "tests: 2 passed, 0 failed, 1 skipped
+note: says nothing, as it may: safe: col:prog second: ok -> void" "void ^col:prog second: not ok"
 side stock 1 ok ok | expect "a side is missing" "tests: 0 passed, 0 failed, 0 skipped
 ktap: side safe has 0 rounds, and stock has 1"
 (

@@ -489,6 +489,33 @@ static void job_wait(void)
 	check_kmemleak();
 }
 
+static struct dirent **at_first;
+static int nr_at_first;
+
+static int is_new(const struct dirent *entry)
+{
+	int i;
+
+	for (i = 0; i < nr_at_first; i++)
+		if (!strcmp(entry->d_name, at_first[i]->d_name))
+			return 0;
+	return 1;
+}
+
+/* A test that failed may leave what makes the next side's fail. */
+static void remove_new_files(void)
+{
+	struct dirent **new;
+	char path[300];
+	char *const argv[] = { "/bin/rm", "-rf", path, NULL };
+	int nr = scandir("/", &new, is_new, NULL);
+
+	while (nr-- > 0) {
+		snprintf(path, sizeof(path), "/%s", new[nr]->d_name);
+		run_or_fail(argv);
+	}
+}
+
 static void run_side(const char *side, int round)
 {
 	/* Many of them fail on any kernel that is not the one they are for. */
@@ -500,6 +527,7 @@ static void run_side(const char *side, int round)
 	say("side %s, round %d", side, round);
 	run_or_fail(argv);
 	kill_leftovers();
+	remove_new_files();
 }
 
 /*
@@ -515,6 +543,7 @@ static void job_upstream(void)
 
 	if (rounds < 1)
 		fail("nsd.arg=ROUNDS is missing on the kernel command line");
+	nr_at_first = scandir("/", &at_first, NULL, NULL);
 	for (round = 1; round <= rounds; round++) {
 		if (!built_in)
 			run_side("stock", round);
