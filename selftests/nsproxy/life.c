@@ -13,7 +13,7 @@
 #include <elf.h>
 
 #include "gp.h"
-#include "nsproxy_test.h"
+#include "hang.h"
 
 #define MODULE "nsproxy_defer"
 #define MODULE_DIR "/sys/module/" MODULE
@@ -554,6 +554,86 @@ TEST_F_TIMEOUT(life, unload_with_pending, NSP_TIMEOUT)
 	}
 	EXPECT_LE(3, with_pending);
 	check_kernel_as_before(_metadata, &self->hooks);
+}
+
+static int run_unload(void *arg)
+{
+	(void)arg;
+	return -unload();
+}
+
+/* Is any function redirected that was not before? */
+static bool hooks_are_there(const struct hooks *hooks)
+{
+	bool there = false;
+	char *now;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(hook_lists); i++) {
+		now = slurp(hook_lists[i]);
+		if (now && hooks->lists[i] && strcmp(now, hooks->lists[i]))
+			there = true;
+		free(now);
+	}
+	return there;
+}
+
+/* How often that was seen, until the end or @most times. */
+static int watch_hooks(const struct hooks *hooks, int most)
+{
+	const struct timespec nap = { .tv_nsec = 1000 * 1000 };
+	int i;
+
+	for (i = 0; i < most && hooks_are_there(hooks); i++)
+		nanosleep(&nap, NULL);
+	return i;
+}
+
+/*
+ * An unload that meets a release which hangs waits for it, with the hooks still
+ * in place; and once it returns, that release is done.
+ */
+TEST_F_TIMEOUT(life, unload_outlasts_a_release, NSP_TIMEOUT)
+{
+	struct hang hang = { .fuse = -1 };
+	struct place at = { .mnt = "" };
+	int usual, most, fd;
+	const char *why;
+	pid_t pid;
+
+	NEEDS_REDIRECT();
+	ASSERT_EQ(0, load("mode=all"));
+	ASSERT_TRUE(hooks_are_there(&self->hooks));
+	pid = nsp_start(run_unload, NULL);
+	ASSERT_LT(0, pid);
+	usual = watch_hooks(&self->hooks, INT_MAX);
+	ASSERT_EQ(0, nsp_wait(pid));
+
+	ASSERT_EQ(0, load("mode=all"));
+	ASSERT_EQ(0, place_make(&at, "all"));
+	why = hang_make(_metadata, &hang, &at);
+	if (why) {
+		place_drop(&at);
+		SKIP(return, "%s", why);
+	}
+	pid = nsp_start(run_unload, NULL);
+	ASSERT_LT(0, pid);
+	/* One that does not wait would be done long before. */
+	most = 3 * usual + 3;
+	EXPECT_EQ(most, watch_hooks(&self->hooks, most));
+	EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
+	EXPECT_NE(0, access(NSP_DIR, F_OK));
+
+	ASSERT_EQ(0, nsp_put(hang.abort, "1"));
+	EXPECT_EQ(0, nsp_wait(pid));
+	fd = open(at.disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	EXPECT_LE(0, fd);
+	close(fd);
+	close(hang.fuse);
+	check_kernel_as_before(_metadata, &self->hooks);
+
+	ASSERT_EQ(0, load(""));
+	EXPECT_EQ(0, place_drop(&at));
 }
 
 NSP_TEST_MAIN(prepare_life)
