@@ -173,6 +173,17 @@ static inline pid_t nsp_gettid(void)
 	return syscall(SYS_gettid);
 }
 
+/*
+ * Have this task and its children run before any worker, so that with one CPU
+ * what they leave to it is pending still when they look.
+ */
+static inline int nsp_outrun_workers(void)
+{
+	const struct sched_param param = { .sched_priority = 1 };
+
+	return sched_setscheduler(0, SCHED_FIFO, &param);
+}
+
 /* Wait for @pid: its exit code, or 128 and its signal. */
 static inline int nsp_wait(pid_t pid)
 {

@@ -185,6 +185,7 @@ TEST_F_TIMEOUT(barrier, counted, NSP_TIMEOUT)
 	long before = nsp_num(variant->shows);
 	int i;
 
+	ASSERT_EQ(0, nsp_outrun_workers());
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, nsp_run(mount_and_exit, &life));
 		ASSERT_EQ(0, pass(self->at.dir, variant->what));
