@@ -165,12 +165,6 @@ wait_for_slot() {
 	done
 }
 
-# For what runs in the background.
-at_low_priority() {
-	renice -n 5 "$BASHPID" >/dev/null
-	"$@"
-}
-
 build_collection() {
 	rm -rf "$OUT/build/kselftest"
 	make --no-print-directory -C "$TOP/selftests" KSRC="$1" OUTPUT="$OUT/build/selftests" \
@@ -309,8 +303,7 @@ main() {
 	for run in ${ready[@]+"${ready[@]}"}; do
 		wait_for_slot
 		[[ $run != *@patched ]] || ! is_upstream "${run%@*}" || wait
-		# The first is the longest: the end waits for it, so it waits for none.
-		if [[ $run == "${ready[0]}" ]]; then run "$run"; else at_low_priority run "$run"; fi &
+		run "$run" &
 	done
 	[[ -z $which ]] || run_controls "$which"
 	wait

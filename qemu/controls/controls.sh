@@ -85,7 +85,7 @@ run_controls() {
 	while read -r name scenario limit rest; do
 		wait_for_slot
 		note "  [controls] $name"
-		at_low_priority run_control "$name" "$scenario" "$limit" &
+		run_control "$name" "$scenario" "$limit" &
 	done < <(listed "$1")
 }
 
