@@ -63,17 +63,17 @@ progress() {
 	esac
 }
 
-# prepare_kernel SCENARIO LINE
+# prepare_kernel NAME@LINE
 prepare_kernel() {
-	local kind name
-	read -r kind name <<<"$(setting "$1" kernel)"
+	local scenario=${1%@*} line=${1#*@} kind name
+	read -r kind name <<<"$(setting "$scenario" kernel)"
 	case $kind in
 	stock)
 		lock_cache fetch
-		stock_kernel "$2" "$name"
+		stock_kernel "$line" "$name"
 		unlock_cache
 		;;
-	built) built_kernel "$name" "$2" ;;
+	built) built_kernel "$name" "$line" ;;
 	esac
 }
 
@@ -103,7 +103,7 @@ prepare_run() {
 	local packages=() modules=()
 	dir=$OUT/$(run_name "$1")
 	! is_upstream "$scenario" || tests=$OUT/build/upstream/install
-	prepare_kernel "$scenario" "$line"
+	prepare_kernel "$1"
 	read -ra modules <<<"$(setting "$scenario" modules)"
 	K_MODULES+=(${modules[@]+"${modules[@]}"})
 	read -ra packages <<<"$(setting "$scenario" packages)"
@@ -130,6 +130,21 @@ give_up() {
 	reason=$(sed -n 's/^nsproxy_defer: //p' "$dir/error" | tail -n 1)
 	printf 'red\ntests: 0 passed, 0 failed, 0 skipped\nbuild: %s\n' \
 		"${reason:-it ended without a reason; see $dir}" >"$dir/verdict"
+}
+
+# attempt FUNCTION NAME@LINE: RC says how it went; what went wrong makes the run red.
+attempt() {
+	local dir
+	dir=$OUT/$(run_name "$2")
+	# The subshell has its own errexit, which an if or || would lift.
+	set +e
+	(set -e; "$@") 2>"$dir/error"
+	RC=$?
+	set -e
+	if ((RC != 0)); then
+		cat "$dir/error" >&2
+		give_up "$dir"
+	fi
 }
 
 # run NAME@LINE: boot what prepare_run left, and grade it.
@@ -167,7 +182,7 @@ wait_for_slot() {
 
 build_collection() {
 	rm -rf "$OUT/build/kselftest"
-	make --no-print-directory -C "$TOP/selftests" KSRC="$1" OUTPUT="$OUT/build/selftests" \
+	make --no-print-directory -C "$TOP/selftests" -j"$JOBS" KSRC="$1" OUTPUT="$OUT/build/selftests" \
 		INSTALL_PATH="$OUT/build/kselftest" install
 }
 
@@ -241,7 +256,7 @@ table() {
 }
 
 main() {
-	local runs=() names=() ready=() run name rc line which=quick
+	local runs=() names=() ready=() run name line which=quick
 	case ${1:-} in
 	"") ;;
 	--all) which=all ;;
@@ -285,27 +300,24 @@ main() {
 		names+=("$name")
 		rm -rf "${OUT:?}/$name"
 		mkdir -p "$OUT/$name"
-		note "preparing $name"
-		# The subshell has its own errexit, which an if or || would lift.
-		set +e
-		(set -e; prepare_run "$run") 2>"$OUT/$name/error"
-		rc=$?
-		set -e
-		if ((rc == 0)); then
-			ready+=("$run")
-		else
-			cat "$OUT/$name/error" >&2
-			give_up "$OUT/$name"
-		fi
+		note "preparing the kernel of $name"
+		attempt prepare_kernel "$run"
+		((RC)) || ready+=("$run")
 	done
-	[[ -z $which ]] || prepare_controls "$which"
-	note "running"
+	# Guests run while the next one is prepared, which takes seconds, but not
+	# while kernels are built.
 	for run in ${ready[@]+"${ready[@]}"}; do
+		note "preparing $(run_name "$run")"
+		attempt prepare_run "$run"
+		((RC == 0)) || continue
 		wait_for_slot
 		[[ $run != *@patched ]] || ! is_upstream "${run%@*}" || wait
 		run "$run" &
 	done
-	[[ -z $which ]] || run_controls "$which"
+	if [[ -n $which ]]; then
+		prepare_controls "$which"
+		run_controls "$which"
+	fi
 	wait
 	[[ -z $which ]] || judge_controls "$which"
 	table ${names[@]+"${names[@]}"}

@@ -68,7 +68,7 @@ prepare_controls() {
 	local scenario
 	for scenario in $(listed "$1" | awk '!seen[$2]++ { print $2 }'); do
 		note "preparing the controls on $scenario"
-		prepare_kernel "$scenario" 6.1
+		prepare_kernel "$scenario@6.1"
 		mkdir -p "$OUT/controls/$scenario"
 		step "building the controls" "$OUT/controls/$scenario/build.log" \
 			build_control "$OUT/build/control-$K_ID"
