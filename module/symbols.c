@@ -25,7 +25,15 @@ DEFINE_KCALL(nsd_lookup_name, unsigned long (const char *name));
  */
 int nsd_symbols_init(void)
 {
-	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
+	/*
+	 * Disabled, so that nothing is redirected for it. That would be done by
+	 * ftrace, and where kernel.ftrace_enabled is 0 a kprobe that comes and
+	 * goes leaves ftrace with a mark of it, at which it gives up later.
+	 */
+	struct kprobe probe = {
+		.symbol_name = "kallsyms_lookup_name",
+		.flags = KPROBE_FLAG_DISABLED,
+	};
 	int err;
 
 	if (!IS_ENABLED(CONFIG_KPROBES) || !IS_ENABLED(CONFIG_KALLSYMS_ALL)) {
