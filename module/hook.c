@@ -15,6 +15,7 @@
 #include <linux/errno.h>
 #include <linux/ftrace.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/srcu.h>
 
@@ -31,6 +32,9 @@
 
 /* Every replacement is a reader for as long as it runs. */
 DEFINE_SRCU(nsd_hook_srcu);
+
+/* Written by nsd_hooks_take() alone, under its lock. */
+static bool taken;
 
 #ifdef CONFIG_DYNAMIC_FTRACE_WITH_REGS
 static void notrace redirect(unsigned long ip, unsigned long parent_ip,
@@ -127,13 +131,7 @@ int nsd_hooks_resolve(void)
 	return 0;
 }
 
-/**
- * nsd_hooks_take - put the replacements in the place of the functions
- *
- * Context: process context, may sleep; after nsd_hooks_resolve().
- * Return: 0, or an error that the log explains; then no function is taken.
- */
-int nsd_hooks_take(void)
+static int take(void)
 {
 	struct nsd_hook *hook;
 	int err;
@@ -162,6 +160,27 @@ clear:
 }
 
 /**
+ * nsd_hooks_take - put the replacements in the place of the functions
+ *
+ * Does nothing if they are there already.
+ *
+ * Context: process context, may sleep; after nsd_hooks_resolve().
+ * Return: 0, or an error that the log explains; then no function is taken.
+ */
+int nsd_hooks_take(void)
+{
+	static DEFINE_MUTEX(lock);
+	int err = 0;
+
+	mutex_lock(&lock);
+	if (!taken)
+		err = take();
+	taken = !err;
+	mutex_unlock(&lock);
+	return err;
+}
+
+/**
  * nsd_hooks_quiesce - wait for the tasks that are inside a replacement now
  *
  * Context: process context, sleeps until the last of them has returned.
@@ -178,10 +197,12 @@ void nsd_hooks_quiesce(void)
  * When it returns, no task is in a replacement, nor on the way into or out of
  * one, and none will be.
  *
- * Context: process context, may sleep.
+ * Context: process context, may sleep. Nobody is in nsd_hooks_take().
  */
 void nsd_hooks_give_back(void)
 {
+	if (!taken)
+		return;
 	unregister_redirect();
 	/*
 	 * A task may have been sent to a replacement and not run its first

@@ -50,12 +50,15 @@ static int __init nsproxy_defer_module_init(void)
 	err = nsproxy_defer_start(&nsd_ops);
 	if (err)
 		return err;
-	err = nsd_hooks_take();
+	if (nsproxy_defer_enabled())
+		err = nsd_hooks_take();
 	if (err)
 		goto stop;
 	err = nsproxy_defer_publish();
 	if (err)
 		goto give_back;
+	if (!nsproxy_defer_enabled())
+		pr_info("mode off: nothing is redirected until another one is written to /sys/kernel/nsproxy_defer/mode\n");
 	return 0;
 
 give_back:

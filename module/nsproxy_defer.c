@@ -701,11 +701,16 @@ static void note_safe(void)
 
 static int set_mode(const char *word)
 {
-	int i;
+	int i, err;
 
 	for (i = 0; i < ARRAY_SIZE(mode_names); i++) {
 		if (!sysfs_streq(word, mode_names[i]))
 			continue;
+		if (i != NSPROXY_DEFER_OFF && ops && ops->engage) {
+			err = ops->engage();
+			if (err)
+				return err;
+		}
 		atomic_set(&mode, i);
 		note_safe();
 		return 0;

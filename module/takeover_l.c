@@ -228,7 +228,10 @@ struct nsproxy_defer_ops nsd_ops = {
 	.finish		= finish,
 	.call_rcu	= call_rcu,
 	.gp_seq		= gp_seq,
-	.default_mode	= NSPROXY_DEFER_ALL,
+	.engage		= nsd_hooks_take,
+	/* On one CPU a grace period costs nothing, and the redirect does. */
+	.default_mode	= IS_ENABLED(CONFIG_TINY_RCU) ? NSPROXY_DEFER_OFF :
+							NSPROXY_DEFER_ALL,
 };
 
 /**

@@ -309,6 +309,7 @@ struct nsproxy_defer_ops nsd_ops = {
 	.finish		= nsd_mntput_finish,
 	.call_rcu	= nsd_call_rcu,
 	.short_of_memory = short_of_memory,
+	.engage		= nsd_hooks_take,
 	.default_mode	= NSPROXY_DEFER_ALL,
 	.safe_note	=
 		"mode safe: nothing is deferred, only a patched kernel knows what is safe",

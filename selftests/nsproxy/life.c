@@ -162,6 +162,51 @@ static void check_kernel_as_before(struct __test_metadata *_metadata,
 	}
 }
 
+/* Is any function redirected that was not before? */
+static bool hooks_are_there(const struct hooks *hooks)
+{
+	bool there = false;
+	char *now;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(hook_lists); i++) {
+		now = slurp(hook_lists[i]);
+		if (now && hooks->lists[i] && strcmp(now, hooks->lists[i]))
+			there = true;
+		free(now);
+	}
+	return there;
+}
+
+/* Wind /dev/kmsg on to what has not been logged yet. */
+static int open_log(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+static bool was_logged(int fd, const char *what)
+{
+	bool found = false;
+	char line[2048];
+	ssize_t n;
+
+	for (;;) {
+		n = read(fd, line, sizeof(line) - 1);
+		/* EPIPE says that older lines were overwritten meanwhile. */
+		if (n < 0 && errno == EPIPE)
+			continue;
+		if (n <= 0)
+			return found;
+		line[n] = '\0';
+		if (strstr(line, what))
+			found = true;
+	}
+}
+
 FIXTURE(life)
 {
 	struct hooks hooks;
@@ -192,20 +237,45 @@ static int leave_namespaces(void *arg)
 	return 0;
 }
 
+/* Up to 3.16, a kernel for one CPU gains nothing, and is left as it is. */
+static const char *default_mode(void)
+{
+	struct utsname uts;
+
+	if (uname(&uts))
+		abort();
+	if (nsp_linux(3, 17) || strstr(uts.version, " SMP ") ||
+	    strstr(uts.version, " PREEMPT "))
+		return "all";
+	return "off";
+}
+
+/* That the mode is @mode has to mean that the module is in the way, or is not. */
+static void check_deferring(struct __test_metadata *_metadata, const char *mode,
+			    const struct hooks *hooks)
+{
+	long n = 3, before = nsp_num("stats/deferred");
+	char text[64];
+
+	ASSERT_EQ(0, nsp_get(NSP_DIR "/mode", text, sizeof(text)));
+	EXPECT_STREQ(mode, text);
+	EXPECT_EQ(0, nsp_run(leave_namespaces, &n));
+	if (!strcmp(mode, "all")) {
+		EXPECT_TRUE(hooks_are_there(hooks));
+		EXPECT_LE(before + n, nsp_num("stats/deferred"));
+	} else {
+		EXPECT_EQ(before, nsp_num("stats/deferred"));
+	}
+}
+
 TEST_F_TIMEOUT(life, parameters, NSP_TIMEOUT)
 {
-	long n = 3, before;
 	char text[64];
 
 	NEEDS_REDIRECT();
 	ASSERT_EQ(0, load(""));
-	ASSERT_EQ(0, nsp_get(NSP_DIR "/mode", text, sizeof(text)));
-	EXPECT_STREQ("all", text);
+	check_deferring(_metadata, default_mode(), &self->hooks);
 	EXPECT_EQ(1024, nsp_num("max_pending"));
-	/* That it is loaded has to mean that it is in the way. */
-	before = nsp_num("stats/deferred");
-	EXPECT_EQ(0, nsp_run(leave_namespaces, &n));
-	EXPECT_LE(before + n, nsp_num("stats/deferred"));
 	ASSERT_EQ(0, unload());
 	check_kernel_as_before(_metadata, &self->hooks);
 
@@ -219,6 +289,52 @@ TEST_F_TIMEOUT(life, parameters, NSP_TIMEOUT)
 	ASSERT_EQ(0, nsp_get(NSP_DIR "/mode", text, sizeof(text)));
 	EXPECT_STREQ("off", text);
 	EXPECT_EQ(INT_MAX, nsp_num("max_pending"));
+	ASSERT_EQ(0, unload());
+	check_kernel_as_before(_metadata, &self->hooks);
+}
+
+/* Until somebody wants it to defer, the module is in nobody's way. */
+TEST_F_TIMEOUT(life, off_redirects_nothing, NSP_TIMEOUT)
+{
+	NEEDS_REDIRECT();
+	ASSERT_EQ(0, load("mode=off"));
+	check_deferring(_metadata, "off", &self->hooks);
+	EXPECT_FALSE(hooks_are_there(&self->hooks));
+	EXPECT_EQ(-EINVAL, nsp_set("mode", "bogus"));
+	EXPECT_EQ(0, nsp_set("mode", "off"));
+	EXPECT_FALSE(hooks_are_there(&self->hooks));
+
+	ASSERT_EQ(0, nsp_set("mode", "all"));
+	check_deferring(_metadata, "all", &self->hooks);
+	ASSERT_EQ(0, nsp_set("mode", "off"));
+	check_deferring(_metadata, "off", &self->hooks);
+	ASSERT_EQ(0, nsp_set("mode", "all"));
+	check_deferring(_metadata, "all", &self->hooks);
+	ASSERT_EQ(0, unload());
+	check_kernel_as_before(_metadata, &self->hooks);
+}
+
+/* What cannot be done now leaves the mode, and can be done later. */
+TEST_F_TIMEOUT(life, cannot_redirect_yet, NSP_TIMEOUT)
+{
+	const char *enabled = "/proc/sys/kernel/ftrace_enabled";
+	int log;
+
+	NEEDS_REDIRECT();
+	if (!nsp_linux(5, 5))
+		SKIP(return, "ftrace says yes and does nothing before Linux 5.5");
+	ASSERT_EQ(0, nsp_put(enabled, "0"));
+	EXPECT_EQ(-EBUSY, load("mode=all"));
+	ASSERT_EQ(0, load("mode=off"));
+	log = open_log();
+	EXPECT_EQ(-EBUSY, nsp_set("mode", "all"));
+	if (log >= 0)
+		EXPECT_TRUE(was_logged(log, "ftrace_enabled"));
+	close(log);
+	ASSERT_EQ(0, nsp_put(enabled, "1"));
+	check_deferring(_metadata, "off", &self->hooks);
+	ASSERT_EQ(0, nsp_set("mode", "all"));
+	check_deferring(_metadata, "all", &self->hooks);
 	ASSERT_EQ(0, unload());
 	check_kernel_as_before(_metadata, &self->hooks);
 }
@@ -259,35 +375,6 @@ REFUSED(max_pending_huge, "max_pending=99999999999");
 REFUSED(max_pending_trailing, "max_pending=12abc");
 REFUSED(max_pending_empty, "max_pending=");
 REFUSED(one_good_one_bad, "mode=all max_pending=0");
-
-/* Wind /dev/kmsg on to what has not been logged yet. */
-static int open_log(void)
-{
-	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-
-	if (fd >= 0)
-		lseek(fd, 0, SEEK_END);
-	return fd;
-}
-
-static bool was_logged(int fd, const char *what)
-{
-	bool found = false;
-	char line[2048];
-	ssize_t n;
-
-	for (;;) {
-		n = read(fd, line, sizeof(line) - 1);
-		/* EPIPE says that older lines were overwritten meanwhile. */
-		if (n < 0 && errno == EPIPE)
-			continue;
-		if (n <= 0)
-			return found;
-		line[n] = '\0';
-		if (strstr(line, what))
-			found = true;
-	}
-}
 
 TEST_F_TIMEOUT(refused, load, NSP_TIMEOUT)
 {
@@ -411,11 +498,10 @@ TEST_F_TIMEOUT(kernel, function_tracer, NSP_TIMEOUT)
 /* Where the folder exists already, on a patched kernel, there is no second. */
 TEST_F_TIMEOUT(life, folder_exists, NSP_TIMEOUT)
 {
-	long n = 3, before;
 	int log;
 
 	NEEDS_REDIRECT();
-	ASSERT_EQ(0, load(""));
+	ASSERT_EQ(0, load("mode=all"));
 	ASSERT_EQ(-EEXIST, load(""));
 	/* By another name, so that it is not the module loader that says no. */
 	log = open_log();
@@ -426,9 +512,7 @@ TEST_F_TIMEOUT(life, folder_exists, NSP_TIMEOUT)
 	EXPECT_NE(0, access("/sys/module/nsproxy_defex", F_OK));
 
 	/* The first one is none the worse for it. */
-	before = nsp_num("stats/deferred");
-	EXPECT_EQ(0, nsp_run(leave_namespaces, &n));
-	EXPECT_LE(before + n, nsp_num("stats/deferred"));
+	check_deferring(_metadata, "all", &self->hooks);
 	EXPECT_EQ(0, nsp_flush());
 	ASSERT_EQ(0, unload());
 	check_kernel_as_before(_metadata, &self->hooks);
@@ -452,7 +536,10 @@ static int prod(void *arg)
 
 TEST_F_TIMEOUT(life, cycles_in_a_storm, 60 * NSP_TIMEOUT)
 {
-	long cycles = nsp_env("NSPROXY_TEST_CYCLES", 6);
+	static const char *const parameters[] = {
+		"mode=all", "mode=all max_pending=3", "mode=off", "",
+	};
+	long cycles = nsp_env("NSPROXY_TEST_CYCLES", 8);
 	struct nsp_storm storm;
 	pid_t prodder;
 	long i, until;
@@ -464,7 +551,7 @@ TEST_F_TIMEOUT(life, cycles_in_a_storm, 60 * NSP_TIMEOUT)
 	prodder = nsp_start(prod, NULL);
 	ASSERT_LT(0, prodder);
 	for (i = 0; i < cycles; i++) {
-		ASSERT_EQ(0, load(i % 2 ? "mode=all max_pending=3" : ""));
+		ASSERT_EQ(0, load(parameters[i % ARRAY_SIZE(parameters)]));
 		/* Let between none and six lives pass, by what they did. */
 		until = *(volatile long *)storm.done + i % 7;
 		while (*(volatile long *)storm.done < until)
@@ -561,22 +648,6 @@ static int run_unload(void *arg)
 {
 	(void)arg;
 	return -unload();
-}
-
-/* Is any function redirected that was not before? */
-static bool hooks_are_there(const struct hooks *hooks)
-{
-	bool there = false;
-	char *now;
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(hook_lists); i++) {
-		now = slurp(hook_lists[i]);
-		if (now && hooks->lists[i] && strcmp(now, hooks->lists[i]))
-			there = true;
-		free(now);
-	}
-	return there;
 }
 
 /* How often that was seen, until the end or @most times. */

@@ -506,6 +506,9 @@ static inline void nsp_prepare_present(void)
 		nsp_skip_all("no " NSP_DIR ": load the module, or boot a patched kernel");
 	if (nsp_save(&nsp_at_start))
 		nsp_fail_all("cannot read the knobs", NSP_DIR);
+	/* Loaded in mode off the module sees nothing, and counts nothing, before. */
+	if (nsp_set("mode", "safe") || nsp_restore(&nsp_at_start))
+		nsp_fail_all("cannot write the knobs", NSP_DIR);
 }
 
 /* The same, for tests that count grace periods. */

@@ -55,6 +55,9 @@ enum nsproxy_defer_why {
  * @short_of_memory: is so little left that a release that is deferred might take
  *	the last of it? Then nothing is deferred but what holds next to none. Any
  *	context. May be NULL.
+ * @engage: called before a write to the mode file has the first release
+ *	deferred, and before later ones. An error is the writer's, and the mode
+ *	stays. Process context, may sleep. May be NULL.
  * @default_mode: the mode where no mode= parameter was given.
  * @safe_note: what the log says when mode safe is chosen, or NULL.
  */
@@ -65,6 +68,7 @@ struct nsproxy_defer_ops {
 			 void (*func)(struct rcu_head *head));
 	unsigned long (*gp_seq)(void);
 	bool (*short_of_memory)(void);
+	int (*engage)(void);
 	enum nsproxy_defer_mode default_mode;
 	const char *safe_note;
 };
