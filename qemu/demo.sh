@@ -143,6 +143,8 @@ tree_meaning() {
 			change("unshare(CLONE_NEWNS)", "unshare_mnt"),
 			change("fork, unshare(CLONE_NEWNS), exit and wait", "fork_mnt_exit")
 	}' "$OUT/results.tsv"
+	[[ $1 != loaded || $T_CLASS != L ]] ||
+		note "On $T_LINE-UP the module is in mode off, its default where a grace period costs nothing."
 }
 
 # prepare LABEL [KIND]: the kernel's image, the module and the guest's files.
