@@ -1142,6 +1142,50 @@ TEST_F_TIMEOUT(fidelity, umount_is_final, NSP_TIMEOUT)
 	}
 }
 
+/* Mount an image on @row->mnt at @row->options, by a device that goes with it. */
+static int live_on_image(void *arg)
+{
+	struct loop_info64 info = { .lo_flags = LO_FLAGS_AUTOCLEAR };
+	const struct row *row = arg;
+	struct disk disk;
+
+	CHECK(!unshare(CLONE_NEWNS));
+	CHECK(!disk_make(&disk, row->mnt));
+	CHECK(!ioctl(disk.loop, LOOP_SET_STATUS64, &info));
+	CHECK(!mount(disk.dev, row->options, row->type, 0, NULL));
+	return 0;
+}
+
+/*
+ * A mount is not busy because the dead have it, too, and use it there. They get
+ * it by propagation, and umount(2) looks at theirs before it takes any away.
+ */
+TEST_F_TIMEOUT(fidelity, not_busy_by_the_dead, NSP_TIMEOUT)
+{
+	struct row row = { .mnt = self->at.mnt, .type = block_type() };
+	char own[128];
+	int i;
+
+	if (access("/dev/loop-control", F_OK))
+		SKIP(return, "no /dev/loop-control: this kernel has no loop devices");
+	if (!row.type)
+		SKIP(return, NO_BLOCK_TYPE);
+	row.options = own;
+	snprintf(own, sizeof(own), "%s/own", self->at.dir);
+	ASSERT_EQ(0, mkdir(own, 0700));
+	ASSERT_EQ(0, mount("none", own, "tmpfs", 0, NULL));
+	ASSERT_EQ(0, mount("none", self->at.dir, NULL, MS_SHARED, NULL));
+	for (i = 0; i < self->rounds; i++) {
+		ASSERT_EQ(0, mount("none", row.mnt, "tmpfs", 0, NULL));
+		ASSERT_EQ(0, mount("none", row.mnt, NULL, MS_PRIVATE, NULL));
+		ASSERT_EQ(0, nsp_run(live_on_image, &row));
+		ASSERT_EQ(0, umount(row.mnt)) {
+			TH_LOG("round %d: %s", i, strerror(errno));
+		}
+	}
+	ASSERT_EQ(0, umount(own));
+}
+
 /* What a bind mount held is free as soon as its name is gone. */
 static int bind_file(void *arg)
 {
