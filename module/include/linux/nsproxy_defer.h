@@ -55,9 +55,9 @@ enum nsproxy_defer_why {
  * @short_of_memory: is so little left that a release that is deferred might take
  *	the last of it? Then nothing is deferred but what holds next to none. Any
  *	context. May be NULL.
- * @engage: called before a write to the mode file has the first release
- *	deferred, and before later ones. An error is the writer's, and the mode
- *	stays. Process context, may sleep. May be NULL.
+ * @engage: called each time that another mode than off is written, before it
+ *	holds. An error is the writer's, and the mode stays. Process context,
+ *	may sleep, runs in parallel with itself. May be NULL.
  * @default_mode: the mode where no mode= parameter was given.
  * @safe_note: what the log says when mode safe is chosen, or NULL.
  */
