@@ -6,6 +6,7 @@
  */
 
 #include <linux/delay.h>
+#include <linux/hrtimer.h>
 #include <linux/irqflags.h>
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
@@ -16,7 +17,6 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
-#include <linux/timer.h>
 
 static char *what = "nothing";
 module_param(what, charp, 0444);
@@ -80,25 +80,31 @@ static void corrupt_list(void)
 
 static int raced;
 
-static void race_in_interrupt(struct timer_list *timer)
+static enum hrtimer_restart race_in_interrupt(struct hrtimer *timer)
 {
 	raced++;
-	mod_timer(timer, jiffies + 1);
+	hrtimer_forward_now(timer, 100 * NSEC_PER_USEC);
+	return HRTIMER_RESTART;
 }
 
-static DEFINE_TIMER(racer, race_in_interrupt);
-
-/* One CPU is enough: the timer also strikes where KCSAN holds this up to watch. */
+/*
+ * One CPU is enough: the timer also strikes where KCSAN holds this up to watch,
+ * which it does for 80 us at most, some hundred times.
+ */
 static noinline void race(void)
 {
 	unsigned long end = jiffies + 10 * HZ;
+	struct hrtimer racer;
 
-	mod_timer(&racer, jiffies + 1);
+	hrtimer_init_on_stack(&racer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	racer.function = race_in_interrupt;
+	hrtimer_start(&racer, 0, HRTIMER_MODE_REL);
 	while (time_before(jiffies, end)) {
 		raced++;
 		cond_resched();
 	}
-	del_timer_sync(&racer);
+	hrtimer_cancel(&racer);
+	destroy_hrtimer_on_stack(&racer);
 }
 
 static void underflow_refcount(void)
