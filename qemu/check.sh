@@ -83,25 +83,50 @@ build_scenario_module() {
 		[[ -e $OUT/build/$K_ID/nsproxy_defer.ko ]]
 }
 
+# stage_check ROOT ARCHIVE TESTS MODULE DEBIAN EDIT: EDIT is what sed does to the
+# list of programs.
 stage_check() {
-	local root=$1 archive=$2 tests=$3 module=$4 debian=$5
+	local root=$1 archive=$2 tests=$3 module=$4 debian=$5 edit=$6
 	stage_guest "$root" "$debian"
 	stage_modules "$root"
 	cp -r "$tests" "$root/kselftest"
 	# Without the ioctl that came with 6.18 its tests wait until their time is
 	# over, or end by a signal, as chance has it.
 	[[ $(printf '%s\n' 6.18 "$K_REL" | sort -V | head -n 1) == 6.18 ]] ||
-		sed -i '/:ns_active_ref_test$/d' "$root/kselftest/kselftest-list.txt"
+		edit+='; /:ns_active_ref_test$/d'
+	sed -i -E "$edit" "$root/kselftest/kselftest-list.txt"
 	[[ -z $module ]] || cp "$module" "$root/"
 	pack_guest "$root" "$archive"
 	rm -rf "$root"
 }
 
-# prepare_run NAME@LINE: all that the boot needs, in OUT/NAME.
-prepare_run() {
-	local scenario=${1%@*} line=${1#*@} dir module='' tests=$OUT/build/kselftest
-	local packages=() modules=()
+# guests NAME@LINE: the folder of each of its guests. That is the run's own, but
+# where a scenario sets programs apart these have a guest to themselves, so that
+# two processors can share what takes long. Unpatched only one of them runs.
+guests() {
+	local dir
 	dir=$OUT/$(run_name "$1")
+	if [[ $1 == *@unpatched || -z $(setting "${1%@*}" apart) ]]; then
+		echo "$dir"
+	else
+		printf '%s\n' "$dir/1" "$dir/2"
+	fi
+}
+
+# programs_of GUEST APART: what sed does to the list of programs.
+programs_of() {
+	case $1 in
+	*/1) echo "/:(${2// /|})\$/!d" ;;
+	*/2) echo "/:(${2// /|})\$/d" ;;
+	esac
+}
+
+# prepare_run NAME@LINE: all that the boots need, in the folder of each guest.
+prepare_run() {
+	local scenario=${1%@*} line=${1#*@} dir guest module='' tests=$OUT/build/kselftest
+	local packages=() modules=() folders=()
+	dir=$OUT/$(run_name "$1")
+	mapfile -t folders < <(guests "$1")
 	! is_upstream "$scenario" || tests=$OUT/build/upstream/install
 	prepare_kernel "$1"
 	read -ra modules <<<"$(setting "$scenario" modules)"
@@ -113,15 +138,18 @@ prepare_run() {
 		step "building the module for $K_REL" "$dir/module.log" build_scenario_module
 		module=$OUT/build/$K_ID/nsproxy_defer.ko
 	fi
-	step "making the guest's root file system" "$dir/guest.log" \
-		stage_check "$dir/root" "$dir/initrd.cpio" "$tests" "$module" "$DEBIAN_ROOT"
-	ln -s "$K_IMAGE" "$dir/image"
-	cp "$K_CONFIG" "$dir/config"
-	if [[ -n $TREE ]]; then
-		tree_expect "$scenario" "$line" >"$dir/expect"
-	else
-		cp "$SCENARIO_DIR/$scenario/expect" "$dir/expect"
-	fi
+	for guest in "${folders[@]}"; do
+		step "making the guest's root file system" "$guest/guest.log" \
+			stage_check "$guest/root" "$guest/initrd.cpio" "$tests" "$module" \
+			"$DEBIAN_ROOT" "$(programs_of "$guest" "$(setting "$scenario" apart)")"
+		ln -s "$K_IMAGE" "$guest/image"
+		cp "$K_CONFIG" "$guest/config"
+		if [[ -n $TREE ]]; then
+			tree_expect "$scenario" "$line" >"$guest/expect"
+		else
+			cp "$SCENARIO_DIR/$scenario/expect" "$guest/expect"
+		fi
+	done
 }
 
 # A run that got nowhere is red too, with the reason that it gave.
@@ -147,13 +175,11 @@ attempt() {
 	fi
 }
 
-# run NAME@LINE: boot what prepare_run left, and grade it.
+# run NAME@LINE GUEST: boot what prepare_run left there, and grade it.
 run() {
-	local scenario=${1%@*} name dir cpus job arg
-	name=$(run_name "$1")
+	local scenario=${1%@*} dir=$2 cpus job arg
 	read -r job arg <<<"$(setting "$scenario" job)"
 	[[ -n $job || $1 != *@unpatched ]] || job="wait"
-	dir=$OUT/$name
 	cpus=$(setting "$scenario" cpus)
 	{
 		note "booting with $cpus CPU$( ((cpus == 1)) || echo s)"
@@ -165,7 +191,7 @@ run() {
 		[[ ! ($job == upstream && $1 == *@patched && -e ${dir%-patched}-unpatched/results.ktap) ]] ||
 			cp "${dir%-patched}-unpatched/results.ktap" "$dir/stock.ktap"
 		"$QEMU_DIR/verdict.sh" "$dir" || true
-	} 2>&1 | sed -u "s/^ */  [$name] /"
+	} 2>&1 | sed -u "s|^ *|  [${dir#"$OUT"/}] |"
 	rm -f "$dir/initrd.cpio" "$dir/image"
 }
 
@@ -256,7 +282,7 @@ table() {
 }
 
 main() {
-	local runs=() names=() ready=() run name line which=quick
+	local runs=() names=() ready=() folders=() run name line guest which=quick
 	case ${1:-} in
 	"") ;;
 	--all) which=all ;;
@@ -310,15 +336,23 @@ main() {
 		note "preparing $(run_name "$run")"
 		attempt prepare_run "$run"
 		((RC == 0)) || continue
-		wait_for_slot
-		[[ $run != *@patched ]] || ! is_upstream "${run%@*}" || wait
-		run "$run" &
+		mapfile -t folders < <(guests "$run")
+		for guest in "${folders[@]}"; do
+			wait_for_slot
+			[[ $run != *@patched ]] || ! is_upstream "${run%@*}" || wait
+			run "$run" "$guest" &
+		done
 	done
 	if [[ -n $which ]]; then
 		prepare_controls "$which"
 		run_controls "$which"
 	fi
 	wait
+	for name in ${names[@]+"${names[@]}"}; do
+		[[ ! -d $OUT/$name/1 || -e $OUT/$name/verdict ]] ||
+			"$QEMU_DIR/verdict.sh" "$OUT/$name" >/dev/null || true
+		[[ -e $OUT/$name/verdict ]] || give_up "$OUT/$name"
+	done
 	[[ -z $which ]] || judge_controls "$which"
 	table ${names[@]+"${names[@]}"}
 }

@@ -8,9 +8,10 @@
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# results NUMBER FOLDER: "NUMBER PROGRAM MODE TEST RESULT" a line.
+# results NUMBER FOLDER: "NUMBER PROGRAM MODE TEST RESULT" a line. A run that was
+# shared out to two guests has a folder for each.
 results() {
-	awk -v run="$1" '
+	find "$2" -maxdepth 2 -name results.ktap -exec cat {} + | awk -v run="$1" '
 		{ sub(/\r$/, "") }
 		/^# selftests: [^:]*: / { program = $NF }
 		/^# (not )?ok [0-9]+ [a-z_]+[.](off|safe|all)(_[a-z]+)?[.]/ {
@@ -18,18 +19,19 @@ results() {
 			split($2 == "not" ? $5 : $4, name, ".")
 			sub(/_.*/, "", name[2])
 			print run, program, name[2], name[3], result
-		}' "$2/results.ktap"
+		}'
 }
 
 # describe FOLDER: the kernel, and who defers on it.
 describe() {
-	local release what
-	release=$(grep -aom 1 'Linux version [^ ]*' "$1/console.log" | cut -d' ' -f3)
-	case $(grep -m 1 -E '^# init: (module loaded|the kernel carries)' "$1/results.ktap") in
+	local dir=$1 release what
+	[[ ! -d $dir/1 ]] || dir=$dir/1
+	release=$(grep -aom 1 'Linux version [^ ]*' "$dir/console.log" | cut -d' ' -f3)
+	case $(grep -m 1 -E '^# init: (module loaded|the kernel carries)' "$dir/results.ktap") in
 	*loaded) what="the module" ;;
 	*) what="the patches" ;;
 	esac
-	printf '%s, %s CPU, %s\n' "$release" "$(sed -nE 's/.*(Brought|Booted) up (1 node, )?([0-9]+) CPU.*/\3/p' "$1/console.log" | grep . || echo 1)" "$what"
+	printf '%s, %s CPU, %s\n' "$release" "$(sed -nE 's/.*(Brought|Booted) up (1 node, )?([0-9]+) CPU.*/\3/p' "$dir/console.log" | grep . || echo 1)" "$what"
 }
 
 runs=()
@@ -37,8 +39,7 @@ for folder in "${@:-$TOP/out/check/*/}"; do
 	# shellcheck disable=SC2066,SC2231 # the pattern is one word until here
 	for run in $folder; do
 		run=${run%/}
-		[[ -r $run/results.ktap ]] || continue
-		grep -q 'fidelity[.]off[.]' "$run/results.ktap" && runs+=("$run")
+		! grep -qs 'fidelity[.]off[.]' "$run"/results.ktap "$run"/[12]/results.ktap || runs+=("$run")
 	done
 done
 ((${#runs[@]})) || die "no run of the test \"fidelity\" in ${*:-out/check}: make check makes some"

@@ -4,6 +4,8 @@
 # verdict.sh FOLDER...: grade what a run left behind. It reads nothing but the
 # folder, so a run can be graded again, by other rules or on another machine.
 # Writes FOLDER/verdict, prints it, and exits with 0 only where all are green.
+# Where the programs were shared out to two guests, FOLDER/1 and FOLDER/2 are
+# graded like this, and then what both say is the verdict of FOLDER.
 #
 # FOLDER holds console.log, results.ktap, status, config and expect. Lines of
 # expect:
@@ -271,10 +273,35 @@ grade() {
 	[[ -z $reasons ]]
 }
 
+# The counts of both added up, and their reasons.
+grade_guests() {
+	local dir=$1 guest red=0
+	for guest in 1 2; do
+		rm -f "$dir/$guest/verdict"
+		grade "$dir/$guest" >/dev/null || red=1
+	done
+	awk -v red="$red" '
+		FNR == 1 { guest++ }
+		FNR == 2 { gsub(/[^0-9]+/, " "); passed += $1; failed += $2; skipped += $3 }
+		FNR > 2 { says[++lines] = $0 " (guest " guest ")" }
+		END {
+			print red ? "red" : "green"
+			printf "tests: %d passed, %d failed, %d skipped\n", passed, failed, skipped
+			for (i = 1; i <= lines; i++)
+				print says[i]
+		}' "$dir/1/verdict" "$dir/2/verdict" >"$dir/verdict"
+	cat "$dir/verdict"
+	((!red))
+}
+
 (($#)) || die "which run? verdict.sh takes folders like out/check/UP"
 status=0
 for folder in "$@"; do
 	[[ -d $folder ]] || die "no such folder: $folder"
-	grade "$folder" || status=1
+	if [[ -d $folder/1 ]]; then
+		grade_guests "$folder" || status=1
+	else
+		grade "$folder" || status=1
+	fi
 done
 exit "$status"
