@@ -23,6 +23,9 @@ NETWORK_HINT="does this machine reach its Debian mirror? apt-get update tells"
 note() { printf '%s\n' "$*"; }
 die() { printf 'nsproxy_defer: %s\n' "$*" >&2; exit 1; }
 
+# at_least 6.12 VERSION
+at_least() { [[ $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]]; }
+
 # step WHAT LOG COMMAND...: run the command with its output in LOG, with a sign
 # of life every ten seconds, and say why when it fails, with HINT if there is one.
 step() {
@@ -459,7 +462,7 @@ choose_clock() {
 	local version
 	[[ -z ${ACCEL:-} && $(accelerator) == tcg* ]] || return 0
 	version=$("${QEMU[@]}" --version | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p')
-	[[ $(printf '%s\n' 8.1 "$version" | sort -V | head -n 1) == 8.1 ]] || backported_qemu
+	at_least 8.1 "$version" || backported_qemu
 	QEMU+=(-icount "shift=0,sleep=off")
 	BOOT_ARGS+=(tsc=reliable)
 	COUNTED=yes

@@ -77,7 +77,7 @@ look_at_tree() {
 
 # class_of_line 3.16: what mainline is.
 class_of_line() {
-	if [[ $(printf '%s\n' "$1" 3.17 | sort -V | head -n 1) == 3.17 ]]; then echo M; else echo L; fi
+	if at_least 3.17 "$1"; then echo M; else echo L; fi
 }
 
 # Is it an old kernel that has got 728dba3a39c6?
