@@ -276,8 +276,9 @@ grade() {
 # The counts of both added up, and their reasons.
 grade_guests() {
 	local dir=$1 guest red=0
+	# What cannot be graded any more is not to keep the verdict that it had.
+	rm -f "$dir/verdict" "$dir"/[12]/verdict
 	for guest in 1 2; do
-		rm -f "$dir/$guest/verdict"
 		grade "$dir/$guest" >/dev/null || red=1
 	done
 	awk -v red="$red" '
