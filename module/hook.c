@@ -119,6 +119,8 @@ int nsd_hooks_resolve(void)
 
 	for (hook = nsd_hooks; hook->names; hook++) {
 		hook->address = 0;
+		if (hook->unless && nsd_symbol(hook->unless))
+			continue;
 		for (name = hook->names; *name && !hook->address; name++)
 			hook->address = nsd_symbol(*name);
 		if (hook->address) {

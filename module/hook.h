@@ -14,6 +14,8 @@ struct pt_regs;
  *	runs; NULL means always. Called from ftrace, so it must not sleep.
  * @set_original: told the address by which the replacement reaches the original
  * @optional: a kernel without this function is no reason to refuse
+ * @unless: a kernel with this symbol does by itself what the replacement is for, and
+ *	the function is left alone
  * @address: where the function is, or 0
  */
 struct nsd_hook {
@@ -22,6 +24,7 @@ struct nsd_hook {
 	bool (*wanted)(struct pt_regs *regs);
 	void (*set_original)(unsigned long address);
 	bool optional;
+	const char *unless;
 	unsigned long address;
 };
 

@@ -26,6 +26,22 @@ static int __init find_symbols(void)
 	return err;
 }
 
+/*
+ * From mode off on every release is the caller's own. What is pending ends with the
+ * replacements in place; then nobody is sent to one any more, nobody is left in one,
+ * and what tasks have with them still is waited for.
+ */
+static void end(void)
+{
+	nsproxy_defer_unpublish();
+	nsd_hooks_quiesce();
+	nsproxy_defer_drain();
+	nsd_hooks_give_back();
+	nsd_takeover_drain();
+	nsd_synchronize_tasks();
+	nsproxy_defer_stop();
+}
+
 static int __init nsproxy_defer_module_init(void)
 {
 	const char *missing = nsd_missing_option();
@@ -62,10 +78,8 @@ static int __init nsproxy_defer_module_init(void)
 	return 0;
 
 give_back:
-	nsproxy_defer_unpublish();
-	nsd_hooks_quiesce();
-	nsproxy_defer_drain();
-	nsd_hooks_give_back();
+	end();
+	return err;
 stop:
 	nsproxy_defer_stop();
 	return err;
@@ -73,16 +87,10 @@ stop:
 
 static void __exit nsproxy_defer_module_exit(void)
 {
-	/* From here on every release that begins is the caller's own. */
-	nsproxy_defer_unpublish();
-	nsd_hooks_quiesce();
-	/* The rest still goes through our delayed_mntput(). */
-	nsproxy_defer_drain();
-	nsd_hooks_give_back();
-	nsproxy_defer_stop();
+	end();
 }
 
 module_init(nsproxy_defer_module_init);
 module_exit(nsproxy_defer_module_exit);
-MODULE_DESCRIPTION("Takes the RCU grace period out of setns(), unshare() and exit");
+MODULE_DESCRIPTION("Takes the RCU grace period out of setns(), unshare(), umount() and exit");
 MODULE_LICENSE("GPL");

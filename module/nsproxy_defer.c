@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Deferred release of namespaces: the engine
+ * Releases that are left to a worker: the engine
  *
- * Dropping the last reference to an nsproxy can wait for an RCU grace period,
- * and the task that calls setns(2), unshare(2) or exits pays for it. Here the
- * release is queued instead, and a worker pays, once for many.
+ * Some releases must come after an RCU grace period, and the task that calls
+ * setns(2), unshare(2) or umount(2), or exits, would pay for it. Here the release
+ * is queued instead, and a worker pays, once for many.
  *
  * The trick is that the corpse is its own queue entry: the caller hands over
  * one llist_node inside the dying object, so that queuing never allocates,
@@ -14,15 +14,15 @@
  *   arrivals	a lockless list, any task adds to it;
  *   gp		one batch, closed, whose grace period is under way;
  *   ready	one batch whose grace period is over, being handed out;
- *   slot	one object, being released by a work item.
+ *   slot	one object, being released by a work item, or all of a batch that hold
+ *		next to nothing.
  *
  * There is one rcu_head, so one batch in gp at a time: what arrives during a
- * grace period forms the next batch. Whoever waits for a grace period anyway may
- * let it count for all that is pending, see nsproxy_defer_wait().
+ * grace period forms the next batch.
  *
  * The slots of a batch run in parallel, because a release may itself wait for a
- * grace period (put_mnt_ns() does) and waits that overlap share it. A release
- * that hangs keeps its slot and nothing else.
+ * grace period and waits that overlap share it. A slot touches nothing but what
+ * it was given, so a release that hangs keeps its slot and nothing else.
  *
  * Flushing asks "is everything gone that was queued before now?". Objects have
  * room for a list pointer and no more, so the answer is kept per batch: gp,
@@ -70,21 +70,6 @@
 /* No mode= was given; nsproxy_defer_start() replaces it. */
 #define MODE_UNSET			(-1)
 
-enum {
-	STAT_DEFERRED,
-	STAT_RELEASED,
-	STAT_INLINE_OFF,
-	STAT_INLINE_SAFE,
-	STAT_INLINE_BOUND,
-	STAT_INLINE_SHARED,
-	STAT_BATCHES,
-	STAT_FLUSH_USER,
-	STAT_FLUSH_UMOUNT,
-	STAT_FLUSH_UCOUNT,
-	STAT_FLUSH_LAST,
-	NR_DEFER_STATS,
-};
-
 /*
  * Objects come in two kinds, since they are bounded apart. A list of each goes
  * through all the stages beside the other.
@@ -96,7 +81,7 @@ enum {
 };
 
 struct stats {
-	atomic_long_t count[NR_DEFER_STATS];
+	atomic_long_t count[NR_NSPROXY_DEFER_STATS];
 };
 
 /* One set for each CPU, so that counting takes no cache line from another. */
@@ -121,7 +106,6 @@ struct waiter {
 	struct list_head node;
 	struct completion done;
 	unsigned long batch;
-	bool skip_stalled;
 };
 
 static const struct nsproxy_defer_ops *ops;
@@ -149,7 +133,6 @@ static unsigned long next_batch = 1;
 static struct llist_node *gp_members[NR_KINDS];
 static struct tracked gp;
 static bool gp_over;
-static bool gp_armed;
 static struct rcu_head gp_head;
 static struct llist_node *ready_members[NR_KINDS];
 static struct tracked ready;
@@ -162,7 +145,13 @@ static const char * const mode_names[] = {
 	[NSPROXY_DEFER_ALL]	= "all",
 };
 
-static void count(int stat)
+/**
+ * nsproxy_defer_count - count something that happened
+ * @stat: what
+ *
+ * Context: any.
+ */
+void nsproxy_defer_count(enum nsproxy_defer_stat stat)
 {
 	struct stats *here = &per_cpu(stats, raw_smp_processor_id());
 
@@ -210,30 +199,45 @@ static bool stalled(const struct tracked *t)
 	return time_after(jiffies, t->since + NSPROXY_DEFER_STALL_SECS * HZ);
 }
 
+static bool any(struct llist_node * const *members)
+{
+	return members[HEAVY] || members[LIGHT];
+}
+
 /* Is every object gone that was queued in @batch or before? */
-static bool all_gone(unsigned long batch, bool skip_stalled)
+static bool all_gone(unsigned long batch)
+{
+	if (list_empty(&tracked))
+		return batch_after(next_batch, batch);
+	return batch_after(list_first_entry(&tracked, struct tracked, node)->batch,
+			   batch);
+}
+
+/*
+ * The same, but what has not got on for so long does not count. If the objects
+ * of @batch are arrivals still, what keeps them there is the batch in gp.
+ */
+static bool gone_or_stalled(unsigned long batch)
 {
 	struct tracked *t;
 
-	if (!batch_after(next_batch, batch))
-		return false;
 	list_for_each_entry(t, &tracked, node) {
 		if (batch_after(t->batch, batch))
 			return true;
-		/* RCU and the queue cannot stall, only what runs in a slot. */
-		if (!skip_stalled || t == &gp || t == &ready || !stalled(t))
+		if (!stalled(t))
 			return false;
 	}
-	return true;
+	return batch_after(next_batch, batch) || any(gp_members);
 }
 
+/* Waiters came in the order of their batches. */
 static void wake_waiters(void)
 {
 	struct waiter *w, *next;
 
 	list_for_each_entry_safe(w, next, &waiters, node) {
-		if (!all_gone(w->batch, w->skip_stalled))
-			continue;
+		if (!all_gone(w->batch))
+			break;
 		list_del_init(&w->node);
 		complete(&w->done);
 	}
@@ -250,11 +254,6 @@ static unsigned long newest_batch(void)
 	return arrivals_empty() ? next_batch - 1 : next_batch;
 }
 
-static bool any(struct llist_node * const *members)
-{
-	return members[HEAVY] || members[LIGHT];
-}
-
 static void gp_callback(struct rcu_head *head);
 
 static void give_member(struct slot *slot)
@@ -263,8 +262,10 @@ static void give_member(struct slot *slot)
 
 	slot->kind = kind;
 	slot->member = ready_members[kind];
-	ready_members[kind] = slot->member->next;
+	/* What holds next to nothing is quickly done, so one slot takes all of it. */
+	ready_members[kind] = kind == HEAVY ? slot->member->next : NULL;
 	track(&slot->t, ready.batch, &ready.node);
+	ready.since = jiffies;
 	if (!any(ready_members))
 		untrack(&ready);
 }
@@ -298,7 +299,7 @@ static void advance(void)
 		start_slot(slot);
 	}
 
-	if (!gp_armed && !any(gp_members) && !arrivals_empty()) {
+	if (!any(gp_members) && !arrivals_empty()) {
 		/*
 		 * llist_del_all() pairs with the llist_add() of each arrival:
 		 * all that the tasks did to take their objects out of sight
@@ -308,9 +309,8 @@ static void advance(void)
 		for (kind = 0; kind < NR_KINDS; kind++)
 			gp_members[kind] = llist_del_all(&arrivals[kind]);
 		track(&gp, next_batch++, &tracked);
-		count(STAT_BATCHES);
+		nsproxy_defer_count(NSPROXY_DEFER_STAT_BATCHES);
 		trace_nsproxy_defer_batch(gp.batch, atomic_read(&pending[HEAVY]));
-		gp_armed = true;
 		ops->call_rcu(&gp_head, gp_callback);
 	}
 }
@@ -318,66 +318,53 @@ static void advance(void)
 static void gp_callback(struct rcu_head *head)
 {
 	spin_lock_bh(&lock);
-	gp_armed = false;
-	/* nsproxy_defer_wait() may have come first. */
-	gp_over = any(gp_members);
+	gp_over = true;
 	advance();
-	spin_unlock_bh(&lock);
-}
-
-/*
- * What a release left to another context may belong to any slot that is busy
- * now, and its owner may be done before it is. So whoever takes it counts as
- * the oldest of all until it is finished.
- */
-static void hold_back_flushes(struct slot *slot)
-{
-	struct tracked *oldest;
-
-	spin_lock_bh(&lock);
-	oldest = list_first_entry(&tracked, struct tracked, node);
-	slot->t.batch = oldest->batch;
-	slot->t.since = jiffies;
-	list_move(&slot->t.node, &tracked);
 	spin_unlock_bh(&lock);
 }
 
 /* Gives the slot its next object; returns false when there is none. */
 static bool next_member(struct slot *slot)
 {
-	bool busy;
+	bool more;
 
 	spin_lock_bh(&lock);
-	if (slot->member) {
-		count(STAT_RELEASED);
-		atomic_dec(&pending[slot->kind]);
-		slot->member = NULL;
-	}
 	untrack(&slot->t);
-	busy = any(ready_members);
-	if (busy)
+	more = any(ready_members);
+	if (more)
 		give_member(slot);
 	else
 		list_add(&slot->idle, &idle);
 	advance();
 	wake_waiters();
 	spin_unlock_bh(&lock);
-	return busy;
+	return more;
+}
+
+static void release(struct llist_node *member, const struct slot *slot)
+{
+	bool light = slot->kind == LIGHT;
+
+	trace_nsproxy_defer_release(member, slot->t.batch);
+	ops->release(member, light);
+	nsproxy_defer_count(light ? NSPROXY_DEFER_STAT_LIGHT_RELEASED :
+				    NSPROXY_DEFER_STAT_RELEASED);
+	atomic_dec(&pending[slot->kind]);
 }
 
 static void slot_work(struct work_struct *work)
 {
 	struct slot *slot = container_of(work, struct slot, work);
+	struct llist_node *member, *next;
 
 	do {
-		if (slot->member) {
-			trace_nsproxy_defer_release(slot->member, slot->t.batch);
-			ops->release(slot->member);
+		if (slot->kind == HEAVY) {
+			release(slot->member, slot);
+			continue;
 		}
-		if (ops->finish) {
-			do
-				hold_back_flushes(slot);
-			while (ops->finish());
+		llist_for_each_safe(member, next, slot->member) {
+			release(member, slot);
+			cond_resched();
 		}
 	} while (next_member(slot));
 }
@@ -400,41 +387,6 @@ bool nsproxy_defer_enabled(void)
 bool nsproxy_defer_all(void)
 {
 	return atomic_read(&mode) == NSPROXY_DEFER_ALL;
-}
-
-/**
- * nsproxy_defer_busy - may anything be pending?
- *
- * A hint that needs no lock: what the calling task has queued, or has seen
- * the end of, is always taken into account.
- *
- * Context: any.
- */
-bool nsproxy_defer_busy(void)
-{
-	return atomic_read(&pending[HEAVY]) || atomic_read(&pending[LIGHT]) ||
-	       atomic_read(&nr_tracked);
-}
-
-/**
- * nsproxy_defer_owns - is this work item one of those that release?
- * @work: the work item, or NULL
- *
- * Context: any.
- */
-bool nsproxy_defer_owns(const struct work_struct *work)
-{
-	return work >= &slots[0].work && work <= &slots[NSPROXY_DEFER_SLOTS - 1].work;
-}
-
-/**
- * nsproxy_defer_count_inline - count a release that had nothing to wait for
- *
- * Context: any.
- */
-void nsproxy_defer_count_inline(void)
-{
-	count(nsproxy_defer_enabled() ? STAT_INLINE_SHARED : STAT_INLINE_OFF);
 }
 
 static long bound(int kind)
@@ -482,12 +434,13 @@ static bool queue(struct llist_node *node, int kind)
 	int now = short_of_memory(kind) ? 0 : claim(kind);
 
 	if (!now) {
-		count(STAT_INLINE_BOUND);
+		nsproxy_defer_count(NSPROXY_DEFER_STAT_WAITED_BOUND);
 		return false;
 	}
 	if (kind == HEAVY)
 		raise_high_water(now);
-	count(STAT_DEFERRED);
+	nsproxy_defer_count(kind == HEAVY ? NSPROXY_DEFER_STAT_LEFT :
+					    NSPROXY_DEFER_STAT_LIGHT);
 	trace_nsproxy_defer_queue(node, now);
 
 	/* Only the first of a batch has to see that the batch gets going. */
@@ -515,12 +468,11 @@ bool nsproxy_defer_queue(struct llist_node *node, bool visible)
 {
 	switch (atomic_read(&mode)) {
 	case NSPROXY_DEFER_OFF:
-		count(STAT_INLINE_OFF);
 		return false;
 	case NSPROXY_DEFER_SAFE:
 		if (!visible)
 			break;
-		count(STAT_INLINE_SAFE);
+		nsproxy_defer_count(NSPROXY_DEFER_STAT_WAITED_VISIBLE);
 		return false;
 	}
 	return queue(node, HEAVY);
@@ -541,34 +493,40 @@ bool nsproxy_defer_queue(struct llist_node *node, bool visible)
  */
 bool nsproxy_defer_queue_light(struct llist_node *node)
 {
-	if (!nsproxy_defer_enabled()) {
-		count(STAT_INLINE_OFF);
-		return false;
-	}
-	return queue(node, LIGHT);
+	return nsproxy_defer_enabled() && queue(node, LIGHT);
 }
 
-/**
- * nsproxy_defer_kick - have a worker call ops->finish()
- *
- * Context: process or softirq context, does not sleep.
- * Return: false if every slot is busy. Then the caller may do it itself.
+/*
+ * A hint that needs no lock: what the calling task has queued, or has seen the
+ * end of, is always taken into account.
  */
-bool nsproxy_defer_kick(void)
+static bool busy(void)
 {
-	struct slot *slot = NULL;
+	return atomic_read(&pending[HEAVY]) || atomic_read(&pending[LIGHT]) ||
+	       atomic_read(&nr_tracked);
+}
+
+/* The end of a wait: it is over, or is called off. */
+static bool waiter_done(struct waiter *w)
+{
+	bool done;
 
 	spin_lock_bh(&lock);
-	if (!list_empty(&idle)) {
-		slot = list_first_entry(&idle, struct slot, idle);
-		/* As old as the oldest: see hold_back_flushes(). */
-		track(&slot->t, list_empty(&tracked) ? next_batch - 1 :
-		      list_first_entry(&tracked, struct tracked, node)->batch,
-		      tracked.next);
-		start_slot(slot);
-	}
+	done = list_empty(&w->node);
+	if (!done)
+		list_del(&w->node);
 	spin_unlock_bh(&lock);
-	return !!slot;
+	return done;
+}
+
+static bool waiter_stalled(const struct waiter *w)
+{
+	bool ret;
+
+	spin_lock_bh(&lock);
+	ret = gone_or_stalled(w->batch);
+	spin_unlock_bh(&lock);
+	return ret;
 }
 
 /**
@@ -580,123 +538,49 @@ bool nsproxy_defer_kick(void)
  * Context: process context, may sleep, for a grace period or two and for as
  * long as file systems take to shut down. The caller must hold no lock that a
  * release may want.
- * Return: 0, or -EINTR if a fatal signal came first. It does not end the wait
- * for NSPROXY_DEFER_UMOUNT and NSPROXY_DEFER_LAST: others may rely on what a
- * task has unmounted or held alone being final once it is seen to be dead.
+ * Return: 0, or -EINTR if a fatal signal came first, or -ETIMEDOUT; see
+ * &enum nsproxy_defer_why. A signal does not end the wait for
+ * NSPROXY_DEFER_UMOUNT and NSPROXY_DEFER_LAST, which has an end of its own: others
+ * may rely on what a task has unmounted or held alone being final once it is seen
+ * to be dead.
  */
 int nsproxy_defer_flush(enum nsproxy_defer_why why)
 {
-	bool killable = why == NSPROXY_DEFER_USER || why == NSPROXY_DEFER_UCOUNT;
 	struct waiter w;
 	long left;
 
-	if (!nsproxy_defer_busy())
+	if (!busy())
 		return 0;
 
 	init_completion(&w.done);
-	w.skip_stalled = why != NSPROXY_DEFER_USER;
 	spin_lock_bh(&lock);
 	w.batch = newest_batch();
-	if (all_gone(w.batch, w.skip_stalled)) {
+	if (all_gone(w.batch)) {
 		spin_unlock_bh(&lock);
 		return 0;
 	}
 	list_add_tail(&w.node, &waiters);
 	spin_unlock_bh(&lock);
-	count(STAT_FLUSH_USER + why);
+	nsproxy_defer_count(NSPROXY_DEFER_STAT_FLUSH_USER + why);
 
-	do {
-		if (killable)
-			left = wait_for_completion_killable_timeout(&w.done, HZ);
-		else
-			left = wait_for_completion_timeout(&w.done, HZ);
-		spin_lock_bh(&lock);
+	switch (why) {
+	case NSPROXY_DEFER_USER:
+		left = wait_for_completion_killable_timeout(&w.done,
+							    MAX_SCHEDULE_TIMEOUT);
+		break;
+	case NSPROXY_DEFER_UCOUNT:
+		left = wait_for_completion_killable_timeout(&w.done, HZ);
+		break;
+	default:
 		/* Nobody wakes us when the clock makes a release a stalled one. */
-		wake_waiters();
-		if (left < 0)
-			list_del_init(&w.node);
-		if (list_empty(&w.node) && !left)
-			left = 1;
-		spin_unlock_bh(&lock);
-	} while (!left);
-
-	return left < 0 ? -EINTR : 0;
-}
-
-/* What was taken from the arrivals has had its grace period elsewhere. */
-static void join_ready(struct tracked *t, struct llist_node **members,
-		       struct llist_node ***tails)
-{
-	int kind;
-
-	if (!any(ready_members)) {
-		track(&ready, t->batch, &t->node);
-	} else if (batch_after(ready.batch, t->batch)) {
-		/* Flushes that wait for the older ones must wait for all. */
-		ready.batch = t->batch;
-		list_move_tail(&ready.node, &t->node);
+		do
+			left = wait_for_completion_timeout(&w.done, HZ);
+		while (!left && !waiter_stalled(&w));
+		break;
 	}
-	for (kind = 0; kind < NR_KINDS; kind++) {
-		*tails[kind] = ready_members[kind];
-		ready_members[kind] = members[kind];
-	}
-	untrack(t);
-}
-
-/**
- * nsproxy_defer_wait - wait for a grace period, for all that is pending as well
- * @wait: synchronize_rcu() or one of its kind
- *
- * For who has to wait in any case: umount(2) does, and then outlasts what others
- * have left. What is pending needs no grace period after that, only its release.
- *
- * Context: as for @wait.
- */
-void nsproxy_defer_wait(void (*wait)(void))
-{
-	struct llist_node *members[NR_KINDS], **tails[NR_KINDS];
-	struct tracked spliced;
-	unsigned long batch;
-	int kind;
-
-	if (!nsproxy_defer_busy()) {
-		wait();
-		return;
-	}
-
-	spin_lock_bh(&lock);
-	batch = gp.batch;
-	for (kind = 0; kind < NR_KINDS; kind++)
-		members[kind] = llist_del_all(&arrivals[kind]);
-	if (any(members)) {
-		track(&spliced, next_batch++, &tracked);
-		count(STAT_BATCHES);
-		trace_nsproxy_defer_batch(spliced.batch, atomic_read(&pending[HEAVY]));
-	}
-	spin_unlock_bh(&lock);
-
-	wait();
-
-	for (kind = 0; kind < NR_KINDS; kind++) {
-		tails[kind] = &members[kind];
-		while (*tails[kind])
-			tails[kind] = &(*tails[kind])->next;
-	}
-	spin_lock_bh(&lock);
-	/* The same batch, so it was in gp before the wait. */
-	if (gp.batch == batch)
-		gp_over = any(gp_members);
-	if (any(members))
-		join_ready(&spliced, members, tails);
-	advance();
-	wake_waiters();
-	spin_unlock_bh(&lock);
-}
-
-static void note_safe(void)
-{
-	if (ops && ops->safe_note && atomic_read(&mode) == NSPROXY_DEFER_SAFE)
-		pr_info("%s\n", ops->safe_note);
+	if (left > 0 || waiter_done(&w))
+		return 0;
+	return left ? -EINTR : -ETIMEDOUT;
 }
 
 static int set_mode(const char *word)
@@ -712,7 +596,6 @@ static int set_mode(const char *word)
 				return err;
 		}
 		atomic_set(&mode, i);
-		note_safe();
 		return 0;
 	}
 	return -EINVAL;
@@ -814,7 +697,11 @@ static ssize_t pending_show(struct kobject *kobj, struct kobj_attribute *attr,
 static ssize_t flush_store(struct kobject *kobj, struct kobj_attribute *attr,
 			   const char *buf, size_t len)
 {
-	return nsproxy_defer_flush(NSPROXY_DEFER_USER) ?: len;
+	int err = nsproxy_defer_flush(NSPROXY_DEFER_USER);
+
+	if (!err && ops->settle)
+		ops->settle();
+	return err ?: len;
 }
 
 static struct kobj_attribute mode_attr =
@@ -873,37 +760,45 @@ static ssize_t high_water_show(struct kobject *kobj,
 #define STAT_ATTR(_name, _stat) \
 	static struct stat_attr _name##_attr = { \
 		.attr = __ATTR(_name, 0444, stat_show, NULL), \
-		.stat = _stat, \
+		.stat = NSPROXY_DEFER_STAT_##_stat, \
 	}
 
-STAT_ATTR(deferred, STAT_DEFERRED);
-STAT_ATTR(released, STAT_RELEASED);
-STAT_ATTR(inline_off, STAT_INLINE_OFF);
-STAT_ATTR(inline_safe, STAT_INLINE_SAFE);
-STAT_ATTR(inline_bound, STAT_INLINE_BOUND);
-STAT_ATTR(inline_shared, STAT_INLINE_SHARED);
-STAT_ATTR(batches, STAT_BATCHES);
-STAT_ATTR(flush_user, STAT_FLUSH_USER);
-STAT_ATTR(flush_umount, STAT_FLUSH_UMOUNT);
-STAT_ATTR(flush_ucount, STAT_FLUSH_UCOUNT);
-STAT_ATTR(flush_last, STAT_FLUSH_LAST);
+STAT_ATTR(finished, FINISHED);
+STAT_ATTR(dropped, DROPPED);
+STAT_ATTR(left, LEFT);
+STAT_ATTR(released, RELEASED);
+STAT_ATTR(light, LIGHT);
+STAT_ATTR(light_released, LIGHT_RELEASED);
+STAT_ATTR(waited_visible, WAITED_VISIBLE);
+STAT_ATTR(waited_filesystem, WAITED_FILESYSTEM);
+STAT_ATTR(waited_superblock, WAITED_SUPERBLOCK);
+STAT_ATTR(waited_bound, WAITED_BOUND);
+STAT_ATTR(batches, BATCHES);
+STAT_ATTR(flush_user, FLUSH_USER);
+STAT_ATTR(flush_umount, FLUSH_UMOUNT);
+STAT_ATTR(flush_last, FLUSH_LAST);
+STAT_ATTR(flush_ucount, FLUSH_UCOUNT);
 static struct kobj_attribute grace_periods_attr =
 	__ATTR(grace_periods, 0444, grace_periods_show, NULL);
 static struct kobj_attribute high_water_attr =
 	__ATTR(high_water, 0444, high_water_show, NULL);
 
 static struct attribute *stat_attrs[] = {
-	&deferred_attr.attr.attr,
+	&finished_attr.attr.attr,
+	&dropped_attr.attr.attr,
+	&left_attr.attr.attr,
 	&released_attr.attr.attr,
-	&inline_off_attr.attr.attr,
-	&inline_safe_attr.attr.attr,
-	&inline_bound_attr.attr.attr,
-	&inline_shared_attr.attr.attr,
+	&light_attr.attr.attr,
+	&light_released_attr.attr.attr,
+	&waited_visible_attr.attr.attr,
+	&waited_filesystem_attr.attr.attr,
+	&waited_superblock_attr.attr.attr,
+	&waited_bound_attr.attr.attr,
 	&batches_attr.attr.attr,
 	&flush_user_attr.attr.attr,
 	&flush_umount_attr.attr.attr,
-	&flush_ucount_attr.attr.attr,
 	&flush_last_attr.attr.attr,
+	&flush_ucount_attr.attr.attr,
 	&grace_periods_attr.attr,
 	&high_water_attr.attr,
 	NULL
@@ -941,7 +836,6 @@ int nsproxy_defer_start(const struct nsproxy_defer_ops *new_ops)
 		list_add_tail(&slots[i].idle, &idle);
 	}
 	atomic_cmpxchg(&mode, MODE_UNSET, ops->default_mode);
-	note_safe();
 	return 0;
 }
 
@@ -996,7 +890,7 @@ void nsproxy_defer_unpublish(void)
  */
 void nsproxy_defer_drain(void)
 {
-	struct waiter w = { .skip_stalled = false };
+	struct waiter w;
 
 	init_completion(&w.done);
 	spin_lock_bh(&lock);
@@ -1010,7 +904,7 @@ void nsproxy_defer_drain(void)
 /**
  * nsproxy_defer_stop - the end of the engine
  *
- * Nothing may be queued, kicked or flushed any more. When it returns, no code
+ * Nothing may be queued or flushed any more. When it returns, no code
  * of this file runs or will run, in any context.
  *
  * Context: process context, sleeps for a grace period at least.
@@ -1021,5 +915,5 @@ void nsproxy_defer_stop(void)
 	/* The callback let go of the lock, but may not have returned yet. */
 	rcu_barrier();
 	destroy_workqueue(wq);
-	WARN_ON(nsproxy_defer_busy() || !list_empty(&tracked));
+	WARN_ON(busy() || !list_empty(&tracked));
 }

@@ -119,7 +119,6 @@ void nsproxy_release(struct nsproxy *ns)
 		 * One CPU, and no preemption of readers: where this task may
 		 * sleep there is none, and the rest is quickly done.
 		 */
-		nsproxy_defer_count_inline();
 		remove_dead(ns->mnt_ns, ns->ipc_ns);
 		free_nsproxy(ns);
 		return;

@@ -10,9 +10,10 @@
 extern struct srcu_struct nsd_hook_srcu;
 extern struct nsd_hook nsd_hooks[];
 
-/* One of takeover_m.c and takeover_l.c, see compat/probe.mk. */
+/* One of namespace_unlock.c and switch_task_namespaces.c, see compat/probe.mk. */
 extern struct nsproxy_defer_ops nsd_ops;
 
 int nsd_takeover_init(void);
+void nsd_takeover_drain(void);
 
 #endif /* NSD_TAKEOVER_H */

@@ -96,6 +96,7 @@ check W=1 module_build W=1
 check sparse module_build C=2 CF=-D__CHECK_ENDIAN__
 check "make patch" "$QEMU_DIR/patch-test.sh"
 check "the difference of results" "$QEMU_DIR/difference-test.sh"
+check "the reader of BTF" "$QEMU_DIR/btf-test.sh"
 lint_series
 [[ -z ${STEPS:-} ]] || lint_steps "$STEPS"
 ((FAILED == 0)) || die "lint found something; see above"

@@ -4,10 +4,10 @@
 
 /* The only place that asks what kernel this is; see probe.mk for the answers. */
 
-#include <linux/atomic.h>
+#include <linux/fs.h>
+#include <linux/fs_struct.h>
 #include <linux/ftrace.h>
 #include <linux/kobject.h>
-#include <linux/mnt_namespace.h>
 #include <linux/module.h>
 #include <linux/ptrace.h>
 #include <linux/rcupdate.h>
@@ -16,9 +16,6 @@
 #include <linux/sysfs.h>
 #ifdef NSD_HAVE_KERNFS
 #include <linux/kernfs.h>
-#endif
-#ifdef NSD_HAVE_NS_COMMON
-#include <linux/ns_common.h>
 #endif
 
 #ifdef NSD_HAVE_CALL_RCU_HURRY
@@ -109,37 +106,43 @@ static inline const char *nsd_missing_option(void)
 	return "CONFIG_DYNAMIC_FTRACE_WITH_REGS";
 #elif defined(CONFIG_X86) && !defined(CC_USING_FENTRY)
 	return "the compiler's -mfentry";
-#elif !defined(NSD_HAVE_NS_COMMON_COUNT) && !defined(NSD_HAVE_NS_REF) && \
-	(defined(CONFIG_GCC_PLUGIN_RANDSTRUCT) || defined(CONFIG_RANDSTRUCT))
-	return "a struct mnt_namespace in its declared order (CONFIG_RANDSTRUCT is set)";
 #else
 	return NULL;
 #endif
 }
 
-#ifdef NSD_HAVE_NS_COMMON
-/**
- * nsd_put_shared_mnt_ns - drop a mount namespace reference unless it is the last
- * @mnt_ns: the mount namespace
- * @ns: its struct ns_common, as from_mnt_ns() gives it
- *
- * Context: any.
- * Return: false if the caller holds the last reference, and holds it still.
- */
-static inline bool nsd_put_shared_mnt_ns(struct mnt_namespace *mnt_ns,
-					 struct ns_common *ns)
+/* What keeps the root and working directory of a struct fs_struct as they are. */
+static inline void nsd_lock_fs(struct fs_struct *fs)
 {
-#if defined(NSD_HAVE_NS_REF)
-	/* Initial namespaces are not counted, see __ns_ref_put(). */
-	return is_ns_init_id(ns) || refcount_dec_not_one(&ns->__ns_ref);
-#elif defined(NSD_HAVE_NS_COMMON_COUNT)
-	return refcount_dec_not_one(&ns->count);
+#ifdef NSD_HAVE_FS_SEQLOCK
+	read_seqlock_excl(&fs->seq);
 #else
-	/* Until 5.10 the count is the private structure's first member. */
-	return atomic_add_unless((atomic_t *)mnt_ns, -1, 1);
+	spin_lock(&fs->lock);
 #endif
 }
+
+static inline void nsd_unlock_fs(struct fs_struct *fs)
+{
+#ifdef NSD_HAVE_FS_SEQLOCK
+	read_sequnlock_excl(&fs->seq);
+#else
+	spin_unlock(&fs->lock);
 #endif
+}
+
+/* Has anybody a watch in it that is told of the umount? If in doubt, yes. */
+static inline bool nsd_sb_is_watched(const struct super_block *sb)
+{
+#ifndef CONFIG_FSNOTIFY
+	return false;
+#elif defined(NSD_HAVE_SB_INODE_REFS)
+	return atomic_long_read(&sb->s_fsnotify_inode_refs);
+#elif defined(NSD_HAVE_SB_CONNECTORS)
+	return atomic_long_read(&sb->s_fsnotify_connectors);
+#else
+	return true;
+#endif
+}
 
 /* Does /sys/kernel/@name exist? */
 static inline bool nsd_kernel_kobj_has(const char *name)

@@ -10,14 +10,8 @@ nsd-grep = $(shell grep -qsE '$(2)' $(srctree)/include/linux/$(1) && echo -D$(3)
 ccflags-y += $(call nsd-grep,ftrace.h,^\s*struct ftrace_ops \*op$(nsd-comma) struct ftrace_regs,NSD_HAVE_FTRACE_REGS)
 # ... which is opaque (6.13), with an accessor for those who must look.
 ccflags-y += $(if $(shell grep -rls arch_ftrace_regs $(srctree)/arch/$(SRCARCH)/include/asm/ftrace.h),-DNSD_HAVE_ARCH_FTRACE_REGS)
-# The namespaces' reference count lives in struct ns_common (5.11), and later
-# there under a name that says hands off (6.18).
-ccflags-y += $(call nsd-grep,ns_common.h,^\s*refcount_t count;,NSD_HAVE_NS_COMMON_COUNT)
-ccflags-y += $(call nsd-grep,ns_common.h,__ns_ref_put,NSD_HAVE_NS_REF)
 # call_rcu() may be lazy (6.2).
 ccflags-y += $(call nsd-grep,rcupdate.h,call_rcu_hurry,NSD_HAVE_CALL_RCU_HURRY)
-# The namespaces have a struct ns_common, and it a header of its own (3.19).
-ccflags-y += $(call nsd-grep,ns_common.h,struct ns_common,NSD_HAVE_NS_COMMON)
 # sysfs is built on kernfs (3.14).
 ccflags-y += $(call nsd-grep,kernfs.h,kernfs_find_and_get,NSD_HAVE_KERNFS)
 # ftrace wants to be told of redirects (3.19), and can be told to stay (5.5).
@@ -30,6 +24,25 @@ ccflags-y += $(call nsd-grep,srcu.h,struct delayed_work work;,NSD_HAVE_SRCU_WORK
 # A wait for tasks that were preempted in code that is to go (3.18).
 nsd-rcu-tasks := $(call nsd-grep,rcupdate.h,synchronize_rcu_tasks,NSD_HAVE_RCU_TASKS)
 ccflags-y += $(nsd-rcu-tasks)
+
+# A superblock's mounts are a list (up to 6.17), a chain of plain pointers later.
+ccflags-y += $(if $(shell grep -rlsE '^\s*struct list_head\s+s_mounts;' $(srctree)/include/linux/fs.h $(srctree)/include/linux/fs/),-DNSD_HAVE_SB_MOUNT_LIST)
+# struct fs_struct has a seqlock_t (since 6.18), or a spinlock and a counter.
+ccflags-y += $(call nsd-grep,fs_struct.h,^\s*seqlock_t seq;,NSD_HAVE_FS_SEQLOCK)
+
+# How many inodes are watched (up to 5.15), or how many objects of all kinds (6.9).
+ccflags-y += $(call nsd-grep,fs.h,s_fsnotify_inode_refs;,NSD_HAVE_SB_INODE_REFS)
+ccflags-y += $(call nsd-grep,fs.h,s_fsnotify_connectors;,NSD_HAVE_SB_CONNECTORS)
+
+# struct mount itself, where KDIR is or belongs to a full source tree.
+nsd-mount-h := $(wildcard $(srctree)/fs/mount.h)
+ifneq ($(nsd-mount-h),)
+ccflags-y += -DNSD_HAVE_MOUNT_H
+nsd-grep-mount = $(shell grep -qsE '$(1)' $(nsd-mount-h) && echo -D$(2))
+ccflags-y += $(call nsd-grep-mount,struct rb_node mnt_node;,NSD_HAVE_MNT_NODE)
+ccflags-y += $(call nsd-grep-mount,struct hlist_head mnt_covers;,NSD_HAVE_MNT_COVERS)
+ccflags-y += $(call nsd-grep-mount,unsigned int mnt_gets;,NSD_HAVE_MNT_GETS)
+endif
 
 # Class L: other tasks read an nsproxy under RCU (up to 3.16). A vendor may have
 # brought task_lock() to an older version, and the accessor went with RCU.

@@ -5,6 +5,9 @@
 #if !defined(_TRACE_NSPROXY_DEFER_H) || defined(TRACE_HEADER_MULTI_READ)
 #define _TRACE_NSPROXY_DEFER_H
 
+#include <linux/fs.h>
+#include <linux/kdev_t.h>
+#include <linux/kernel.h>
 #include <linux/nsproxy_defer.h>
 #include <linux/tracepoint.h>
 
@@ -63,6 +66,31 @@ TRACE_EVENT(nsproxy_defer_release,
 	),
 	TP_printk("object=%p batch=%lu gps=%lu",
 		  __entry->object, __entry->batch, __entry->gps)
+);
+
+/* What becomes of a mount that was taken off a tree: the file in stats that counts it. */
+TRACE_EVENT(nsproxy_defer_mount,
+	TP_PROTO(const struct super_block *sb, enum nsproxy_defer_stat fate),
+	TP_ARGS(sb, fate),
+	TP_STRUCT__entry(
+		__field(dev_t, dev)
+		__array(char, type, 16)
+		__field(int, fate)
+	),
+	TP_fast_assign(
+		__entry->dev = sb->s_dev;
+		snprintf(__entry->type, sizeof(__entry->type), "%s", sb->s_type->name);
+		__entry->fate = fate;
+	),
+	TP_printk("dev=%u:%u type=%s %s", MAJOR(__entry->dev), MINOR(__entry->dev),
+		  __entry->type,
+		  __print_symbolic(__entry->fate,
+				   { NSPROXY_DEFER_STAT_FINISHED, "finished" },
+				   { NSPROXY_DEFER_STAT_DROPPED, "dropped" },
+				   { NSPROXY_DEFER_STAT_LEFT, "left" },
+				   { NSPROXY_DEFER_STAT_WAITED_VISIBLE, "waited_visible" },
+				   { NSPROXY_DEFER_STAT_WAITED_FILESYSTEM, "waited_filesystem" },
+				   { NSPROXY_DEFER_STAT_WAITED_SUPERBLOCK, "waited_superblock" }))
 );
 
 #endif /* _TRACE_NSPROXY_DEFER_H */

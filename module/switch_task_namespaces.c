@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the module takes over up to 3.16: the table and the replacements
+ * Up to 3.16: switch_task_namespaces() and what belongs to it, taken over
  *
  * In these kernels readers of another task's namespaces hold RCU, and
  * switch_task_namespaces() waits for them before it drops anything. It is
@@ -71,11 +71,11 @@ static void replace_exit_task_namespaces(struct task_struct *task)
  * A kernel thread's last fput() is left to a work item: those of SysV shared
  * memory, and of the file behind a loop device. They belong to the release.
  */
-static bool finish(void)
+static void release(struct llist_node *node, bool light)
 {
+	nsproxy_release_queued(node);
 	kcall(nsd_flush_delayed_fput)();
 	flush_work(delayed_fput_work);
-	return false;
 }
 
 /*
@@ -224,8 +224,7 @@ static unsigned long gp_seq(void)
 }
 
 struct nsproxy_defer_ops nsd_ops = {
-	.release	= nsproxy_release_queued,
-	.finish		= finish,
+	.release	= release,
 	.call_rcu	= call_rcu,
 	.gp_seq		= gp_seq,
 	.engage		= nsd_hooks_take,
@@ -256,4 +255,13 @@ int nsd_takeover_init(void)
 	delayed_fput_work = (struct work_struct *)found[2];
 	gp_at_load = rcu_batches_completed();
 	return 0;
+}
+
+/**
+ * nsd_takeover_drain - wait for what tasks have with them; here they have nothing
+ *
+ * Context: any.
+ */
+void nsd_takeover_drain(void)
+{
 }

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef NSD_FILESYSTEMS_H
+#define NSD_FILESYSTEMS_H
+
+#include <linux/types.h>
+
+struct super_block;
+
+bool nsd_filesystem_is_safe(const struct super_block *sb);
+bool nsd_filesystem_may_be_late(const struct super_block *sb);
+
+#endif /* NSD_FILESYSTEMS_H */

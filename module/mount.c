@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The only doorway to struct mount, which is private to fs/
+ *
+ * Where its members are is looked up when the module is loaded, in the BTF that
+ * the kernel carries of itself, or else in fs/mount.h when it is built: layout.c.
+ *
+ * Counting. A reference is got and put on any CPU, by per-CPU counters and
+ * without a lock; only their sum means something, and adding them up takes time,
+ * in which others get and put. Once mnt_ns is NULL, though, every put takes
+ * mount_lock, except those that have seen mnt_ns set and are about to decrement.
+ * These are counted still: the sum can only be too low by a put that it sees
+ * and the get of which it does not. Such a get came after our look at its
+ * counter, hence, by the full barrier, after mnt_ns was NULL for all to see; and
+ * the put loaded mnt_ns later still:
+ *
+ *   umount_tree()		get, on CPU a		put, on CPU b
+ *   mnt_ns = NULL		counter[a]++		if (mnt_ns)
+ *   smp_mb()			hand it on		  counter[b]--
+ *   sum of all counters
+ *
+ * On one CPU both use the same counter. A task that changes over to another CPU
+ * passes a full barrier. A reference that is handed on to another task is ordered
+ * by whatever hands it on; that this makes the get visible to the third party,
+ * too, before the put's load is what x86 promises (a total order of stores), and
+ * arm64 (multi-copy atomic), but not the Linux kernel memory model. That is why
+ * Linux 7.2 counts gets and puts apart, and why the module is for these two.
+ *
+ * It takes the order "look at mnt_ns, then decrement" of 9ea0a46ca2c3 (4.18).
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/errno.h>
+#include <linux/fs.h>
+#include <linux/fs_struct.h>
+#include <linux/kernel.h>
+#include <linux/nsproxy.h>
+#include <linux/path.h>
+#include <linux/percpu.h>
+#include <linux/printk.h>
+#include <linux/sched.h>
+#include <linux/seqlock.h>
+#include <linux/task_work.h>
+
+#include "compat/compat.h"
+#include "compat/kcall.h"
+#include "layout.h"
+#include "mount.h"
+#include "symbols.h"
+
+struct nsd_mount_layout nsd_layout;
+
+/* Superblocks may have any number of mounts, and this is under a spinlock. */
+#define MAX_MOUNTS_LOOKED_AT	1024
+
+static seqlock_t *lock;
+DEFINE_KCALL(nsd_cleanup_mnt, void (struct callback_head *head));
+/* The same, for the kernel to call. */
+static task_work_func_t cleanup_mnt;
+
+static void *member(struct mount *m, u32 offset)
+{
+	return (void *)m + offset;
+}
+
+static struct list_head *mounts_of(struct mount *m)
+{
+	return member(m, nsd_layout.mnt_mounts);
+}
+
+static struct mnt_namespace *mnt_ns_of(struct mount *m)
+{
+	return READ_ONCE(*(struct mnt_namespace **)member(m, nsd_layout.mnt_ns));
+}
+
+static int *counter(struct mount *m, u32 offset, int cpu)
+{
+#ifdef CONFIG_SMP
+	void __percpu *pcp = *(void __percpu **)member(m, nsd_layout.pcp);
+
+	return per_cpu_ptr(pcp, cpu) + offset;
+#else
+	return member(m, offset);
+#endif
+}
+
+/* The mount after @m, or the first one, of the superblock; NULL ends the list. */
+#ifdef NSD_HAVE_SB_MOUNT_LIST
+static struct mount *next_of_sb(struct super_block *sb, struct mount *m)
+{
+	struct list_head *node = m ? member(m, nsd_layout.sb_next) : &sb->s_mounts;
+
+	node = READ_ONCE(node->next);
+	return node == &sb->s_mounts ? NULL : (void *)node - nsd_layout.sb_next;
+}
+
+static void leave_sb(struct mount *m)
+{
+	list_del(member(m, nsd_layout.sb_next));
+}
+#else
+static struct mount *next_of_sb(struct super_block *sb, struct mount *m)
+{
+	return m ? *(struct mount **)member(m, nsd_layout.sb_next) : sb->s_mounts;
+}
+
+/* As mnt_del_instance() does it. */
+static void leave_sb(struct mount *m)
+{
+	struct mount **pprev = *(struct mount ***)member(m, nsd_layout.sb_pprev);
+	struct mount *next = *(struct mount **)member(m, nsd_layout.sb_next);
+
+	if (next)
+		*(struct mount ***)member(next, nsd_layout.sb_pprev) = pprev;
+	*pprev = next;
+}
+#endif
+
+/**
+ * nsd_lock_mounts - what lock_mount_hash() of the kernel does
+ *
+ * Walkers that began before find the sequence changed, see nsd_mount_count().
+ *
+ * Context: process context, does not sleep (but on PREEMPT_RT).
+ */
+void nsd_lock_mounts(void)
+{
+	write_seqlock(lock);
+	/*
+	 * Between mnt_ns = NULL and the sums: see the top of the file. And
+	 * between the new sequence number and the sums: __legitimize_mnt()
+	 * increments first, and looks at the number then, with the same barrier
+	 * between. So who has not seen us here is seen by us, and who has seen
+	 * us comes for the lock.
+	 */
+	smp_mb();
+}
+
+/**
+ * nsd_unlock_mounts - the opposite of nsd_lock_mounts()
+ *
+ * Context: any.
+ */
+void nsd_unlock_mounts(void)
+{
+	write_sequnlock(lock);
+}
+
+/**
+ * nsd_mount_count - how many references a mount has
+ * @m: the mount, with no namespace and under nsd_lock_mounts()
+ *
+ * May be too high, by what is about to be put. It is never too low.
+ *
+ * Context: any.
+ */
+int nsd_mount_count(struct mount *m)
+{
+	unsigned int gets = 0, puts = 0;
+	int cpu;
+
+	if (nsd_layout.puts != nsd_layout.gets) {
+		for_each_possible_cpu(cpu)
+			puts += READ_ONCE(*counter(m, nsd_layout.puts, cpu));
+		/* Pairs with smp_wmb() in mntput_no_expire(). */
+		smp_mb();
+	}
+	for_each_possible_cpu(cpu)
+		gets += READ_ONCE(*counter(m, nsd_layout.gets, cpu));
+	return gets - puts;
+}
+
+/**
+ * nsd_mount_drop - drop one reference, which is not the last
+ * @m: the mount, with no namespace and under nsd_lock_mounts()
+ *
+ * Context: any.
+ */
+void nsd_mount_drop(struct mount *m)
+{
+	int by = nsd_layout.puts == nsd_layout.gets ? -1 : 1;
+
+#ifdef CONFIG_SMP
+	int __percpu *pcp = *(void __percpu **)member(m, nsd_layout.pcp) + nsd_layout.puts;
+
+	this_cpu_add(*pcp, by);
+#else
+	*counter(m, nsd_layout.puts, 0) += by;
+#endif
+}
+
+/**
+ * nsd_mount_is_plain - is nothing attached to an unmounted mount?
+ * @m: the mount, under nsd_lock_mounts()
+ *
+ * Children that stayed connected when their tree was taken off, or what they left
+ * behind, are taken care of by the kernel's own mntput().
+ *
+ * Context: any.
+ */
+bool nsd_mount_is_plain(struct mount *m)
+{
+	if (!list_empty(mounts_of(m)) ||
+	    !list_empty(member(m, nsd_layout.mnt_expire)))
+		return false;
+	return !nsd_layout.mnt_covers ||
+	       hlist_empty(member(m, nsd_layout.mnt_covers));
+}
+
+/**
+ * nsd_mount_next_connected - the next of the children that stayed connected
+ * @m: a mount below @top, or @top to begin with
+ * @top: the mount whose children they are, and the children of these; under
+ *	nsd_lock_mounts()
+ *
+ * Context: any.
+ * Return: each of them once, then NULL.
+ */
+struct mount *nsd_mount_next_connected(struct mount *m, struct mount *top)
+{
+	struct list_head *next = mounts_of(m)->next;
+	struct list_head *end = mounts_of(m);
+
+	while (next == end) {
+		if (m == top)
+			return NULL;
+		next = ((struct list_head *)member(m, nsd_layout.mnt_child))->next;
+		m = *(struct mount **)member(m, nsd_layout.mnt_parent);
+		end = mounts_of(m);
+	}
+	return (void *)next - nsd_layout.mnt_child;
+}
+
+/**
+ * nsd_mount_doom - what the final mntput() does under the lock
+ * @m: the mount, plain, with one reference, under nsd_lock_mounts()
+ *
+ * A walker that has it in its hands finds it doomed, and lets go of it.
+ *
+ * Context: any.
+ */
+void nsd_mount_doom(struct mount *m)
+{
+	nsd_mount_drop(m);
+	nsd_vfsmount(m)->mnt_flags |= MNT_DOOMED;
+	leave_sb(m);
+}
+
+/**
+ * nsd_mount_cleanup - what the final mntput() does after the lock
+ * @m: the mount, doomed; it is gone afterwards
+ *
+ * Context: process context, sleeps for as long as the file system takes.
+ */
+void nsd_mount_cleanup(struct mount *m)
+{
+	kcall(nsd_cleanup_mnt)(member(m, nsd_layout.mnt_rcu));
+}
+
+/**
+ * nsd_mount_cleanup_later - the same, by the task itself on its way to user space
+ * @m: the mount, doomed
+ *
+ * As the final mntput() does it: no function of the module is on the stack then.
+ *
+ * Context: process context.
+ * Return: false if the task will not be on that way any more.
+ */
+bool nsd_mount_cleanup_later(struct mount *m)
+{
+	struct callback_head *work = member(m, nsd_layout.mnt_rcu);
+
+	init_task_work(work, cleanup_mnt);
+	return !task_work_add(current, work, TWA_RESUME);
+}
+
+/**
+ * nsd_mount_let_walkers_hold - have walkers keep the reference they get
+ * @m: the mount, under nsd_lock_mounts()
+ *
+ * Of what umount(2) took off without MNT_DETACH, __legitimize_mnt() takes its
+ * increment back by a plain decrement, relying on somebody else to be the last. If
+ * mntput() came in between, there would be nobody.
+ *
+ * Context: any.
+ */
+void nsd_mount_let_walkers_hold(struct mount *m)
+{
+	nsd_vfsmount(m)->mnt_flags &= ~MNT_SYNC_UMOUNT;
+}
+
+/**
+ * nsd_mount_is_last - does no mount in a namespace have the same superblock?
+ * @m: the mount, with no namespace and under nsd_lock_mounts()
+ *
+ * If in doubt, the answer is yes.
+ *
+ * Context: any.
+ */
+bool nsd_mount_is_last(struct mount *m)
+{
+	struct super_block *sb = nsd_vfsmount(m)->mnt_sb;
+	struct mount *other = NULL;
+	int i;
+
+	for (i = 0; i < MAX_MOUNTS_LOOKED_AT; i++) {
+		other = next_of_sb(sb, other);
+		if (!other)
+			break;
+		if (!IS_ERR_OR_NULL(mnt_ns_of(other)))
+			return false;
+	}
+	return true;
+}
+
+static int find_layout(void)
+{
+	const void *start = (void *)nsd_symbol("__start_BTF");
+	const void *stop = (void *)nsd_symbol("__stop_BTF");
+
+	if (start && stop > start)
+		return nsd_layout_from_btf(&nsd_layout, start, stop - start);
+	if (nsd_layout_from_build(&nsd_layout))
+		return 0;
+	pr_err("this kernel does not tell where struct mount, which is private to it, has its members: it takes one with CONFIG_DEBUG_INFO_BTF, or a module that is built in the full source tree of the kernel (KDIR=)\n");
+	return -EOPNOTSUPP;
+}
+
+/*
+ * Look at a mount of which the answers are known: the root of a task that has never
+ * left its mount namespace. Whatever the layout says must fit that.
+ */
+static int __init check_layout(void)
+{
+	struct mount *m, *other = NULL;
+	const char *what = NULL;
+	struct path root;
+	int i, count;
+
+	get_fs_root(current->fs, &root);
+	m = (void *)root.mnt - nsd_layout.mnt;
+	nsd_lock_mounts();
+	for (i = 0; i < MAX_MOUNTS_LOOKED_AT && other != m; i++) {
+		other = next_of_sb(root.mnt->mnt_sb, other);
+		if (!other)
+			break;
+	}
+	count = nsd_mount_count(m);
+	if (i < MAX_MOUNTS_LOOKED_AT && other != m)
+		what = "the list of the superblock";
+	else if (!IS_ERR_OR_NULL(mnt_ns_of(m)) && count < 2)
+		what = "the reference count";
+	else if (mnt_ns_of(m) && mnt_ns_of(m) != current->nsproxy->mnt_ns)
+		what = "the mount namespace";
+	nsd_unlock_mounts();
+	path_put(&root);
+	if (!what)
+		return 0;
+	pr_err("struct mount of this kernel is not as it says: %s is not where it should be\n",
+	       what);
+	return -EOPNOTSUPP;
+}
+
+/**
+ * nsd_mount_init - find what it takes to look into a mount
+ *
+ * Context: process context, after nsd_symbols_init().
+ * Return: 0; -ENOENT if the kernel lacks a symbol, -EOPNOTSUPP if it does not tell
+ * the layout of struct mount, or -EINVAL if it tells nonsense; the log says which.
+ */
+int nsd_mount_init(void)
+{
+	static const char * const names[] = { "mount_lock", "__cleanup_mnt" };
+	unsigned long found[ARRAY_SIZE(names)];
+	int err;
+
+	err = nsd_symbols_need(names, found, ARRAY_SIZE(names));
+	if (!err)
+		err = find_layout();
+	if (err)
+		return err;
+	lock = (seqlock_t *)found[0];
+	cleanup_mnt = (task_work_func_t)found[1];
+	kcall_set(nsd_cleanup_mnt, found[1]);
+	return check_layout();
+}

@@ -1,0 +1,640 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Since 3.17: namespace_unlock() taken over
+ *
+ * Whoever takes mounts off a tree (the last put of a mount namespace, umount(2),
+ * the removal of a mountpoint) ends in namespace_unlock(), which waits for a
+ * grace period before it drops the tree's references: a path walk in RCU mode may
+ * still be in one of these mounts, and a mntput() that has seen the mount in its
+ * namespace may still be about to decrement without a lock.
+ *
+ * But for nearly every mount the tree's reference is the only one, and then there
+ * is nothing to wait for. So the replacement moves the list of these mounts out of
+ * the way and calls the original, which finds it empty, does all else that its
+ * version does, and returns without a grace period. The task then goes through the
+ * list on its way back to user space, where the kernel itself shuts file systems
+ * down:
+ *
+ *   finish	a mount with one reference is shut down;
+ *   drop	where all others are the task's own, it will drop them itself;
+ *   look again	a count may be too high by what this same task is about to put: the
+ *		program that it ran, if it exits. That is task work, too, and the list
+ *		is queued once more behind it;
+ *   leave	where others hold the mount, and the superblock is in the tree of some
+ *		namespace still, the reference is left to a worker, and so it is where
+ *		no program can tell that the file system goes late;
+ *   wait	for a grace period, as the original does, for the rest.
+ *
+ * Walkers. __legitimize_mnt() increments, then finds the sequence number changed,
+ * then comes for mount_lock, where a doomed mount makes it take its increment
+ * back. So a mount is counted and doomed in one hold of the lock.
+ *
+ * File systems. A walker that has no reference may be inside the file system while
+ * it is shut down, see filesystems.c. That concerns the last mount of a superblock
+ * only: after all others, this one is to come.
+ *
+ * What is left. It holds its superblock, which somebody may want to be shut down
+ * before the worker comes round to it. So whoever takes the last mount in a
+ * namespace waits until nothing is left of the same superblock, and for no other.
+ * In mode safe the worker therefore shuts no file system down, but those of which
+ * nobody can tell.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/atomic.h>
+#include <linux/dcache.h>
+#include <linux/file.h>
+#include <linux/hash.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mount.h>
+#include <linux/ns_common.h>
+#include <linux/nsproxy.h>
+#include <linux/nsproxy_defer.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <linux/srcu.h>
+#include <linux/string.h>
+#include <linux/task_work.h>
+#include <linux/wait.h>
+#include <linux/wait_bit.h>
+#include <linux/workqueue.h>
+
+#include <trace/events/nsproxy_defer.h>
+
+#include "compat/compat.h"
+#include "compat/gp.h"
+#include "compat/kcall.h"
+#include "filesystems.h"
+#include "inc_ucount.h"
+#include "mount.h"
+#include "own.h"
+#include "symbols.h"
+#include "takeover.h"
+
+DEFINE_KCALL(nsd_namespace_unlock, void (void));
+DEFINE_KCALL(nsd_free_mnt_ns, void (struct mnt_namespace *ns));
+DEFINE_KCALL(nsd_from_mnt_ns, struct ns_common *(struct mnt_namespace *ns));
+
+/* The kernel's list of what is being unmounted, under namespace_sem. */
+static struct hlist_head *unmounted;
+/* What flush_delayed_fput() finds being done already, and on old kernels leaves alone. */
+static struct work_struct *delayed_fput_work;
+
+/* Where struct mnt_namespace, which is private, keeps its struct ns_common. */
+static ptrdiff_t ns_common_offset;
+
+/* More children than these that stayed connected, and the mount counts as held. */
+#define MAX_CONNECTED	128
+
+/* How many mounts are looked at in one hold of mount_lock. */
+#define MOUNTS_AT_A_TIME	16
+
+/* Lists that tasks have with them, as task work. */
+static atomic_t looks = ATOMIC_INIT(0);
+
+/*
+ * What is left, by superblock: the mounts that wait for their grace period, and
+ * those that a worker is releasing, which may be gone before it is done. A mount
+ * comes here under mount_lock, so that whoever takes the last one of its
+ * superblock out of its namespace afterwards finds it.
+ */
+#define LEFT_BITS	8
+
+struct left_bucket {
+	struct hlist_head mounts;
+	struct hlist_head releases;
+};
+
+struct left_release {
+	struct hlist_node node;
+	const struct super_block *sb;
+};
+
+static DEFINE_SPINLOCK(left_lock);
+static atomic_t nr_left = ATOMIC_INIT(0);
+static struct left_bucket left[1 << LEFT_BITS];
+static DECLARE_WAIT_QUEUE_HEAD(left_wait);
+
+static struct super_block *sb_of(struct mount *m)
+{
+	return nsd_vfsmount(m)->mnt_sb;
+}
+
+static struct left_bucket *bucket_of(const struct super_block *sb)
+{
+	return &left[hash_ptr(sb, LEFT_BITS)];
+}
+
+static void leave_behind(struct mount *m)
+{
+	spin_lock(&left_lock);
+	hlist_add_head(nsd_mnt_umount(m), &bucket_of(sb_of(m))->mounts);
+	atomic_inc(&nr_left);
+	spin_unlock(&left_lock);
+}
+
+static void leave_no_more(struct hlist_node *node)
+{
+	spin_lock(&left_lock);
+	hlist_del(node);
+	atomic_dec(&nr_left);
+	spin_unlock(&left_lock);
+	wake_up_all(&left_wait);
+}
+
+static bool is_left_of(const struct super_block *sb)
+{
+	struct left_bucket *bucket = bucket_of(sb);
+	struct left_release *release;
+	struct hlist_node *node;
+	bool ret = true;
+
+	/* It grows under mount_lock, which who decides has. */
+	if (!atomic_read(&nr_left))
+		return false;
+	spin_lock(&left_lock);
+	hlist_for_each(node, &bucket->mounts)
+		if (sb_of(nsd_mount_of_umount(node)) == sb)
+			goto out;
+	hlist_for_each_entry(release, &bucket->releases, node)
+		if (release->sb == sb)
+			goto out;
+	ret = false;
+out:
+	spin_unlock(&left_lock);
+	return ret;
+}
+
+/*
+ * Whatever walkers are in it: may the superblock of @m go when @m goes? After what
+ * is left of it, in any case, if that is all there is besides.
+ */
+static bool needs_no_gp(struct mount *m)
+{
+	const struct super_block *sb = sb_of(m);
+
+	if (!nsd_mount_is_last(m))
+		return true;
+	return nsd_filesystem_is_safe(sb) && !is_left_of(sb);
+}
+
+/*
+ * Do nobody but the tree and the task itself, @own times, hold @m? Children that
+ * stayed connected lose their tree's reference with it, so none of them may be
+ * held, and what goes for its superblock goes for theirs.
+ */
+static bool is_alone(struct mount *m, int own)
+{
+	struct mount *child = m;
+	int i;
+
+	if (nsd_mount_count(m) != 1 + own)
+		return false;
+	for (i = 0; i < MAX_CONNECTED; i++) {
+		child = nsd_mount_next_connected(child, m);
+		if (!child)
+			return true;
+		if (nsd_mount_count(child) != 1 || !needs_no_gp(child))
+			return false;
+	}
+	return false;
+}
+
+/* Mounts, by mnt_umount, in their order. */
+struct mounts {
+	struct hlist_head list;
+	struct hlist_node *last;
+};
+
+/* What a list of unmounted mounts is sorted into. */
+struct sorted {
+	/* Doomed. */
+	struct mounts finish;
+	/* For mntput() to do what the module does not. */
+	struct mounts put;
+	/* In the left_bucket of their superblock, and here by their room. */
+	struct llist_head leave;
+	struct mounts wait;
+	/* To be looked at again. */
+	struct mounts held;
+};
+
+static void move(struct mount *m, struct mounts *to)
+{
+	struct hlist_node *node = nsd_mnt_umount(m);
+
+	if (to->last)
+		hlist_add_behind(node, to->last);
+	else
+		hlist_add_head(node, &to->list);
+	to->last = node;
+}
+
+static void tell(struct mount *m, enum nsproxy_defer_stat fate)
+{
+	nsproxy_defer_count(fate);
+	trace_nsproxy_defer_mount(sb_of(m), fate);
+}
+
+static void finish(struct mount *m, struct sorted *sorted)
+{
+	tell(m, NSPROXY_DEFER_STAT_FINISHED);
+	if (nsd_mount_is_plain(m)) {
+		nsd_mount_doom(m);
+		move(m, &sorted->finish);
+	} else {
+		nsd_mount_let_walkers_hold(m);
+		move(m, &sorted->put);
+	}
+}
+
+static void drop(struct mount *m)
+{
+	tell(m, NSPROXY_DEFER_STAT_DROPPED);
+	nsd_mount_let_walkers_hold(m);
+	nsd_mount_drop(m);
+}
+
+static void leave(struct mount *m, struct sorted *sorted)
+{
+	trace_nsproxy_defer_mount(sb_of(m), NSPROXY_DEFER_STAT_LEFT);
+	nsd_mount_let_walkers_hold(m);
+	leave_behind(m);
+	llist_add(nsd_mount_room(m), &sorted->leave);
+}
+
+static void wait(struct mount *m, bool alone, struct sorted *sorted)
+{
+	if (is_left_of(sb_of(m)))
+		tell(m, NSPROXY_DEFER_STAT_WAITED_SUPERBLOCK);
+	else if (alone)
+		tell(m, NSPROXY_DEFER_STAT_WAITED_FILESYSTEM);
+	else
+		tell(m, NSPROXY_DEFER_STAT_WAITED_VISIBLE);
+	move(m, &sorted->wait);
+}
+
+/*
+ * ... if the end of @m is late, and with that the end of its superblock, or of a root
+ * that has no name any more, or never had one: a namespace, where it is nsfs.
+ */
+static bool nobody_can_tell(struct mount *m)
+{
+	const struct dentry *root = nsd_vfsmount(m)->mnt_root;
+
+	if (!nsd_mount_is_plain(m) || (d_unhashed(root) && root != sb_of(m)->s_root))
+		return false;
+	return !nsd_mount_is_last(m) || nsd_filesystem_may_be_late(sb_of(m));
+}
+
+/*
+ * Decides for one mount, under mount_lock. Without @own, which takes time, for
+ * those only that are done with at once.
+ */
+static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted *sorted)
+{
+	int mine = own ? nsd_own_count(own, nsd_vfsmount(m)) : 0;
+	bool alone = is_alone(m, mine);
+
+	if (alone && needs_no_gp(m)) {
+		if (mine)
+			drop(m);
+		else
+			finish(m, sorted);
+	} else if (!own) {
+		move(m, &sorted->held);
+	} else if (nsproxy_defer_all() || nobody_can_tell(m)) {
+		leave(m, sorted);
+	} else {
+		wait(m, alone, sorted);
+	}
+}
+
+static void sort_list(struct hlist_node *node, bool for_good, struct sorted *sorted)
+{
+	struct hlist_node *next;
+	struct nsd_own own;
+	int i;
+
+	while (node) {
+		if (for_good)
+			nsd_own_lock(&own);
+		nsd_lock_mounts();
+		for (i = 0; node && i < MOUNTS_AT_A_TIME; i++, node = next) {
+			next = node->next;
+			sort_mount(nsd_mount_of_umount(node), for_good ? &own : NULL,
+				   sorted);
+		}
+		nsd_unlock_mounts();
+		if (for_good)
+			nsd_own_unlock(&own);
+		cond_resched();
+	}
+}
+
+static void finish_all(struct sorted *sorted)
+{
+	struct hlist_node *node, *next;
+	struct mount *m;
+
+	hlist_for_each_safe(node, next, &sorted->finish.list) {
+		m = nsd_mount_of_umount(node);
+		if (!nsd_mount_cleanup_later(m))
+			nsd_mount_cleanup(m);
+	}
+	hlist_for_each_safe(node, next, &sorted->put.list)
+		mntput(nsd_vfsmount(nsd_mount_of_umount(node)));
+}
+
+static void leave_all(struct sorted *sorted)
+{
+	struct llist_node *node, *next;
+	struct mount *m;
+
+	llist_for_each_safe(node, next, llist_del_all(&sorted->leave)) {
+		if (nsproxy_defer_queue(node, false))
+			continue;
+		m = nsd_mount_of_room(node);
+		leave_no_more(nsd_mnt_umount(m));
+		move(m, &sorted->wait);
+	}
+}
+
+/* As the original does, but for what is left of the same superblocks. */
+static void wait_for_all(struct hlist_head *list)
+{
+	struct hlist_node *node, *next;
+	struct mount *m;
+
+	if (hlist_empty(list))
+		return;
+	synchronize_rcu_expedited();
+	hlist_for_each_safe(node, next, list) {
+		m = nsd_mount_of_umount(node);
+		wait_event_timeout(left_wait, !is_left_of(sb_of(m)),
+				   NSPROXY_DEFER_STALL_SECS * HZ);
+		mntput(nsd_vfsmount(m));
+	}
+}
+
+/* A list goes with its first mount, in which there is room for that. */
+static bool look_later(struct hlist_head *list, task_work_func_t look)
+{
+	struct callback_head *work =
+		nsd_mount_room(nsd_mount_of_umount(list->first));
+
+	init_task_work(work, look);
+	return !task_work_add(current, work, TWA_RESUME);
+}
+
+/* The first mount of the list. */
+static struct hlist_node *list_of(struct callback_head *look)
+{
+	return nsd_mnt_umount(nsd_mount_of_room(look));
+}
+
+static void looked_at_all(void)
+{
+	if (atomic_dec_and_test(&looks))
+		wake_up_var(&looks);
+}
+
+static void second_look(struct callback_head *look)
+{
+	struct sorted sorted = {};
+
+	sort_list(list_of(look), true, &sorted);
+	finish_all(&sorted);
+	leave_all(&sorted);
+	wait_for_all(&sorted.wait.list);
+	looked_at_all();
+}
+
+static void first_look(struct callback_head *look)
+{
+	struct sorted sorted = {};
+	bool over = true;
+
+	sort_list(list_of(look), false, &sorted);
+	if (!hlist_empty(&sorted.held.list)) {
+		over = !look_later(&sorted.held.list, second_look);
+		if (over)
+			wait_for_all(&sorted.held.list);
+	}
+	finish_all(&sorted);
+	if (over)
+		looked_at_all();
+}
+
+static void replace_namespace_unlock(void)
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+	struct hlist_head list;
+
+	hlist_move_list(unmounted, &list);
+	kcall(nsd_namespace_unlock)();
+	atomic_inc(&looks);
+	/* A task that is past its task work does as ever. */
+	if (!look_later(&list, first_look)) {
+		wait_for_all(&list);
+		looked_at_all();
+	}
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+}
+
+/*
+ * The caller of namespace_unlock() holds namespace_sem. A kernel thread has no way
+ * to user space to do it on, and no program waits for it. In mode off somebody may
+ * still have to outlast what was left.
+ */
+static bool has_unmounted(struct pt_regs *regs)
+{
+	return !hlist_empty(unmounted) &&
+	       (nsproxy_defer_enabled() || atomic_read(&nr_left)) &&
+	       !(current->flags & PF_KTHREAD);
+}
+
+/*
+ * The grace period has one more use: d_path(2) and others look into the namespace
+ * of a mount under rcu_read_lock(), and put_mnt_ns() frees it after
+ * namespace_unlock(). Since 7.2 the kernel leaves that to RCU, and the function is
+ * not taken over. In struct ns_common, @stashed is for the dentries of nsfs, each of
+ * which holds a reference, so nobody looks at it any more.
+ */
+static struct llist_node *room_in(struct mnt_namespace *ns)
+{
+	return (struct llist_node *)&kcall(nsd_from_mnt_ns)(ns)->stashed;
+}
+
+static void replace_free_mnt_ns(struct mnt_namespace *ns)
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+
+	if (!nsproxy_defer_queue_light(room_in(ns))) {
+		synchronize_rcu_expedited();
+		kcall(nsd_free_mnt_ns)(ns);
+	}
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+}
+
+/*
+ * In mode off namespace_unlock() waits by itself. If it was called before that was
+ * written, the list that this task has with it is not looked at yet.
+ */
+static bool had_no_gp(struct pt_regs *regs)
+{
+	return (nsproxy_defer_enabled() || atomic_read(&looks)) &&
+	       !(current->flags & PF_KTHREAD);
+}
+
+static void release_mnt_ns(struct llist_node *node)
+{
+	struct ns_common *ns = container_of((void *)node, struct ns_common, stashed);
+
+	memset(&ns->stashed, 0, sizeof(ns->stashed));
+	kcall(nsd_free_mnt_ns)((void *)ns - ns_common_offset);
+}
+
+/*
+ * Releases a mount after its grace period: by now its count is exact, and whoever
+ * holds it comes for mount_lock to put it.
+ */
+static void release_mount(struct llist_node *node)
+{
+	struct mount *m = nsd_mount_of_room(node);
+	struct left_release release = { .sb = sb_of(m) };
+	bool last, plain;
+
+	spin_lock(&left_lock);
+	hlist_del(nsd_mnt_umount(m));
+	hlist_add_head(&release.node, &bucket_of(release.sb)->releases);
+	spin_unlock(&left_lock);
+
+	nsd_lock_mounts();
+	last = nsd_mount_count(m) == 1;
+	plain = nsd_mount_is_plain(m);
+	if (!last)
+		nsd_mount_drop(m);
+	else if (plain)
+		nsd_mount_doom(m);
+	nsd_unlock_mounts();
+	if (last && plain)
+		nsd_mount_cleanup(m);
+	else if (last)
+		mntput(nsd_vfsmount(m));
+
+	leave_no_more(&release.node);
+}
+
+static void release(struct llist_node *node, bool light)
+{
+	if (light)
+		release_mnt_ns(node);
+	else
+		release_mount(node);
+}
+
+/* A file system's own last put of a file, that of a loop device for one, is a worker's. */
+static void settle(void)
+{
+	flush_delayed_fput();
+	flush_work(delayed_fput_work);
+}
+
+static void set_namespace_unlock(unsigned long address)
+{
+	kcall_set(nsd_namespace_unlock, address);
+}
+
+static const char * const namespace_unlock_names[] = { "namespace_unlock", NULL };
+
+static void set_free_mnt_ns(unsigned long address)
+{
+	kcall_set(nsd_free_mnt_ns, address);
+}
+
+static const char * const free_mnt_ns_names[] = { "free_mnt_ns", NULL };
+static const char * const inc_ucount_names[] = { "inc_ucount", NULL };
+
+struct nsd_hook nsd_hooks[] = {
+	{
+		.names = namespace_unlock_names,
+		.replacement = replace_namespace_unlock,
+		.wanted = has_unmounted,
+		.set_original = set_namespace_unlock,
+	},
+	{
+		.names = free_mnt_ns_names,
+		.replacement = replace_free_mnt_ns,
+		.wanted = had_no_gp,
+		.set_original = set_free_mnt_ns,
+		.unless = "mnt_ns_release_rcu",
+	},
+	{
+		.names = inc_ucount_names,
+		.replacement = nsd_replace_inc_ucount,
+		.wanted = nsd_wants_inc_ucount,
+		.set_original = nsd_set_inc_ucount,
+	},
+	{}
+};
+
+/*
+ * In mode all what is left may hold gigabytes, in files of a tmpfs for one. What
+ * tells is the memory left.
+ */
+static bool short_of_memory(void)
+{
+	return si_mem_available() < (long)(totalram_pages() / 8);
+}
+
+struct nsproxy_defer_ops nsd_ops = {
+	.release	= release,
+	.settle		= settle,
+	.call_rcu	= nsd_call_rcu,
+	.gp_seq		= nsd_gp_seq,
+	.short_of_memory = short_of_memory,
+	.engage		= nsd_hooks_take,
+	.default_mode	= NSPROXY_DEFER_SAFE,
+};
+
+/**
+ * nsd_takeover_init - find what the replacements need besides their originals
+ *
+ * Context: process context, after nsd_symbols_init().
+ * Return: 0; a negative errno if the kernel lacks something, which the log names.
+ */
+int nsd_takeover_init(void)
+{
+	static const char * const names[] = {
+		"unmounted", "delayed_fput_work", "from_mnt_ns",
+	};
+	struct mnt_namespace *mnt_ns = current->nsproxy->mnt_ns;
+	unsigned long found[ARRAY_SIZE(names)];
+	int err;
+
+	err = nsd_symbols_need(names, found, ARRAY_SIZE(names));
+	if (err)
+		return err;
+	unmounted = (struct hlist_head *)found[0];
+	delayed_fput_work = (struct work_struct *)found[1];
+	kcall_set(nsd_from_mnt_ns, found[2]);
+	ns_common_offset = (void *)kcall(nsd_from_mnt_ns)(mnt_ns) - (void *)mnt_ns;
+	nsd_gp_init();
+	err = nsd_inc_ucount_init();
+	return err ?: nsd_mount_init();
+}
+
+/**
+ * nsd_takeover_drain - wait for what tasks have with them as task work
+ *
+ * Context: process context, sleeps until the last of them is on its way to user
+ * space. The functions are given back, and nobody is in a replacement.
+ */
+void nsd_takeover_drain(void)
+{
+	wait_var_event(&looks, !atomic_read(&looks));
+	nsd_inc_ucount_exit();
+}
