@@ -19,10 +19,11 @@
  *	user	RCU (delayed_put_task_struct()), RCU again where put_task_struct()
  *		defers, RCU (put_cred_rcu()) and a work item (free_user_ns()); before
  *		it all of the above for the namespaces that it owns
- *	mnt, uts, cgroup, time
+ *	mnt	RCU, where the module takes care of that, see namespace_unlock.c
+ *	uts, cgroup, time
  *		nothing
  *
- * A mount that was left to the engine may hold any of them: one of a namespace's
+ * And a mount that was left to the engine may hold any of them: one of a namespace's
  * file, or in mode all that of a proc, an mqueue or a FUSE file system.
  *
  * Nobody suffers from the wait. No caller of inc_ucount() holds a lock. A fatal
@@ -30,27 +31,17 @@
  * flush_work(), knows neither of these, so a work item does it, and the same one for
  * the whole machine: a thousand tasks that hammer at their limits cause one
  * rcu_barrier() after the other and one a jiffy at most, and ask less often than they
- * would on a stock kernel.
+ * would on a stock kernel. They ask in between, too, so that it does not matter to
+ * them what others have left that takes longer.
  *
  * The limit may really be reached, and that should not take long to find out. It
- * takes nothing for ipc, when free_ipc_work is idle, and for those that nothing comes
- * between; one rcu_barrier() for net, and three for pid and user. A limit of 0 keeps
- * everybody out and nobody waiting.
- *
- * RCU keeps pace with whoever makes namespaces, but the two work items may not. Up
- * to 6.1 each ipc namespace costs one of them a grace period, as each net namespace
- * may cost the other. A single loop that does not wait piles up thousands, with their
- * memory, and whoever comes to a limit then, with nothing but dead ones of their own,
- * has all of these before them. So where a work item has fallen behind, those who
- * make its kind together with a mount namespace wait for RCU, about as long as each
- * such life does on a stock kernel. How many may be made before it falls behind is
- * found out as TCP finds out what a network can take. Where a stock kernel expedites
- * the wait, it keeps nobody from that pile, and the module does not either.
+ * takes one rcu_barrier() for net and three for pid and user, and next to nothing for
+ * the others if free_ipc_work and the engine are idle. A limit of 0 keeps everybody
+ * out and nobody waiting.
  */
 #include <linux/atomic.h>
 #include <linux/bits.h>
 #include <linux/compiler.h>
-#include <linux/hash.h>
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/nsproxy_defer.h>
@@ -68,48 +59,37 @@
 #include "symbols.h"
 #include "takeover.h"
 
-/* How long one call waits for the kernel in all, */
+/* How long one call waits in all. */
 #define WAIT_MAX	HZ
-/* and of that for work items of which no more is known than that they are to run. */
+/* How long for work items of which no more is known than that they are to run. */
 #define WAIT_WORKS	(HZ / 25)
 /* One of many may be freed long before the last: how long to go without asking. */
 #define PAUSE_MAX	(HZ / 50)
-/* A work item that takes longer than this for what is dead has fallen behind. */
-#define KEEPS_UP	(HZ / 10)
-/* How many namespaces may be made while a work item is being flushed. */
-#define WINDOW_MIN	8
-#define WINDOW_MAX	1024
-
-/* How long after its mount namespace a task makes the others of the same call. */
-#define SAME_CALL	(HZ / 10)
 
 DEFINE_KCALL(nsd_inc_ucount, struct ucounts *(struct user_namespace *ns,
 					      kuid_t uid, enum ucount_type type));
-/* Exported, but declared in a header of RCU's own; kernels for one CPU lack it. */
-DEFINE_KCALL(nsd_gp_is_normal, bool (void));
-static bool gp_may_be_normal;
 
 /* A wait without an end of its own, by a work item for all who ask. */
 struct flush {
 	struct work_struct work;
-	/* What to wait for, or NULL for RCU callbacks. */
+	/* The work item to wait for, if it is one. */
 	struct work_struct *target;
-	/* Numbers of runs: the one that began last, and the one that ended last. */
+	/*
+	 * Numbers of runs: the one that began last, the one that ended last, and the
+	 * last that had something to wait for.
+	 */
 	atomic_long_t begun;
 	atomic_long_t done;
-	/* When the latter did, in jiffies. */
+	long waited;
+	/* When the last one ended, in jiffies. */
 	unsigned long ended;
-	/* Since a run began: how many namespaces for the target were made, */
-	atomic_t made;
-	/* and how many may be without a wait, if it has not fallen behind. */
-	int window;
-	bool behind;
 };
 
 enum {
 	FLUSH_RCU,
 	FLUSH_IPC,
 	FLUSH_NET,
+	FLUSH_LEFT,
 	NR_FLUSHES,
 };
 
@@ -119,6 +99,7 @@ static DECLARE_WAIT_QUEUE_HEAD(flushed);
 #define RCU	BIT(FLUSH_RCU)
 #define IPC	BIT(FLUSH_IPC)
 #define NET	BIT(FLUSH_NET)
+#define LEFT	BIT(FLUSH_LEFT)
 #define WORKS	BIT(NR_FLUSHES)
 
 /*
@@ -141,25 +122,12 @@ struct request {
 	struct user_namespace *ns;
 	kuid_t uid;
 	enum ucount_type type;
-	bool waited;
+	bool counted;
 	unsigned long until;
 	/* What the step at hand waits for. */
 	unsigned int running;
 	long runs[NR_FLUSHES];
 };
-
-static void adjust_window(struct flush *flush, unsigned long since)
-{
-	bool behind = time_after(jiffies, since + KEEPS_UP);
-	int window = flush->window;
-
-	if (behind)
-		window = WINDOW_MIN;
-	else if (atomic_read(&flush->made) >= window)
-		window = min(2 * window, WINDOW_MAX);
-	WRITE_ONCE(flush->window, window);
-	WRITE_ONCE(flush->behind, behind);
-}
 
 static void run_flush(struct work_struct *work)
 {
@@ -174,15 +142,17 @@ static void run_flush(struct work_struct *work)
 	if (!time_after(jiffies, flush->ended))
 		schedule_timeout_uninterruptible(1);
 	since = jiffies;
-	atomic_set(&flush->made, 0);
 	/* A full barrier: pairs with the one in begin_flush(). */
 	run = atomic_long_inc_return(&flush->begun);
 	if (flush->target)
 		flush_work(flush->target);
+	else if (flush == &flushes[FLUSH_LEFT])
+		nsproxy_defer_flush(NSPROXY_DEFER_UCOUNT);
 	else
 		rcu_barrier();
-	adjust_window(flush, since);
 	flush->ended = jiffies;
+	if (time_after(flush->ended, since))
+		WRITE_ONCE(flush->waited, run);
 	atomic_long_set_release(&flush->done, run);
 	wake_up_all(&flushed);
 }
@@ -202,7 +172,7 @@ static long begin_flush(struct flush *flush)
 	return run;
 }
 
-/* A kernel without such namespaces has no such work item. */
+/* Is the work item? A kernel without such namespaces has none. */
 static bool is_busy(const struct flush *flush)
 {
 	return flush->target && work_busy(flush->target);
@@ -219,7 +189,7 @@ static bool begin_step(struct request *request, unsigned int step)
 
 		if (!(step & BIT(i)))
 			continue;
-		if (i != FLUSH_RCU && !is_busy(flush))
+		if (BIT(i) & (IPC | NET) && !is_busy(flush))
 			continue;
 		request->runs[i] = begin_flush(flush);
 		request->running |= BIT(i);
@@ -269,113 +239,46 @@ static struct ucounts *ask_during_step(const struct request *request, long most)
 	}
 }
 
-static struct ucounts *ask_step_by_step(struct request *request)
+static struct ucounts *take_step(struct request *request, unsigned int step)
+{
+	if (fatal_signal_pending(current) || !begin_step(request, step))
+		return NULL;
+	/* The engine counts for itself. */
+	if (!request->counted && step != LEFT) {
+		nsproxy_defer_count(NSPROXY_DEFER_STAT_FLUSH_UCOUNT);
+		request->counted = true;
+	}
+	return ask_during_step(request, step & WORKS ? WAIT_WORKS : WAIT_MAX);
+}
+
+static struct ucounts *take_steps(struct request *request)
 {
 	const unsigned int *plan = plans[request->type];
 	struct ucounts *ucounts = NULL;
 	int i;
 
-	for (i = 0; i < NR_STEPS && !ucounts; i++) {
-		if (fatal_signal_pending(current))
-			return NULL;
-		if (!begin_step(request, plan[i]))
-			continue;
-		if (!request->waited)
-			nsproxy_defer_count(NSPROXY_DEFER_STAT_FLUSH_UCOUNT);
-		request->waited = true;
-		ucounts = ask_during_step(request,
-					  plan[i] & WORKS ? WAIT_WORKS : WAIT_MAX);
-	}
+	for (i = 0; i < NR_STEPS && !ucounts; i++)
+		ucounts = take_step(request, plan[i]);
 	/* A work item may have got idle after the last answer. */
 	return ucounts ?: ask(request);
 }
 
 /*
- * The engine comes last: it is seldom the reason, and in mode all a file system that
- * does not answer may keep it busy.
+ * The engine comes last: mostly it is not the reason, and in mode all a file system
+ * that does not answer may keep it busy. What it lets go may take all the steps then.
  */
 static struct ucounts *wait_and_ask(struct request *request)
 {
 	struct ucounts *ucounts;
-	unsigned long before;
 
 	request->until = jiffies + WAIT_MAX;
-	ucounts = ask_step_by_step(request);
-	before = jiffies;
-	if (ucounts || fatal_signal_pending(current) ||
-	    !time_before(before, request->until))
-		return ucounts;
-	nsproxy_defer_flush(NSPROXY_DEFER_UCOUNT);
-	/* It returns at once if nothing was pending. */
-	if (time_after(jiffies, before))
-		ucounts = ask_step_by_step(request);
+	ucounts = take_steps(request);
+	if (!ucounts)
+		ucounts = take_step(request, LEFT);
+	if (!ucounts && READ_ONCE(flushes[FLUSH_LEFT].waited) -
+			request->runs[FLUSH_LEFT] >= 0)
+		ucounts = take_steps(request);
 	return ucounts;
-}
-
-/*
- * Who has made a mount namespace lately. A task makes it first of all that it makes
- * in one call. Nothing but speed depends on what is read here.
- */
-#define MAKER_BITS	6
-
-struct maker {
-	const struct task_struct *task;
-	unsigned long when;
-};
-
-static struct maker makers[1 << MAKER_BITS];
-
-static void note_mnt_maker(void)
-{
-	struct maker *maker = &makers[hash_ptr(current, MAKER_BITS)];
-
-	WRITE_ONCE(maker->task, current);
-	WRITE_ONCE(maker->when, jiffies);
-}
-
-static bool made_mnt_as_well(void)
-{
-	const struct maker *maker = &makers[hash_ptr(current, MAKER_BITS)];
-
-	return READ_ONCE(maker->task) == current &&
-	       time_before(jiffies, READ_ONCE(maker->when) + SAME_CALL);
-}
-
-static bool has_room(struct flush *flush)
-{
-	return atomic_inc_return(&flush->made) <= READ_ONCE(flush->window) &&
-	       !READ_ONCE(flush->behind);
-}
-
-/* Wait, unless the kernel frees what is made here as fast as it is made. */
-static void keep_pace(struct request *request, struct flush *flush)
-{
-	if (!is_busy(flush) || !gp_may_be_normal || !kcall(nsd_gp_is_normal)() ||
-	    !made_mnt_as_well())
-		return;
-	/* So that there is a run to measure. */
-	begin_flush(flush);
-	if (has_room(flush))
-		return;
-	begin_step(request, RCU);
-	wait_event_killable_timeout(flushed, step_is_over(request), WAIT_MAX);
-}
-
-static void note(struct request *request)
-{
-	switch (request->type) {
-	case UCOUNT_MNT_NAMESPACES:
-		note_mnt_maker();
-		break;
-	case UCOUNT_IPC_NAMESPACES:
-		keep_pace(request, &flushes[FLUSH_IPC]);
-		break;
-	case UCOUNT_NET_NAMESPACES:
-		keep_pace(request, &flushes[FLUSH_NET]);
-		break;
-	default:
-		break;
-	}
 }
 
 static bool is_out_of_the_question(const struct request *request)
@@ -407,8 +310,6 @@ struct ucounts *nsd_replace_inc_ucount(struct user_namespace *ns, kuid_t uid,
 	ucounts = ask(&request);
 	if (!ucounts && !is_out_of_the_question(&request))
 		ucounts = wait_and_ask(&request);
-	if (ucounts)
-		note(&request);
 	srcu_read_unlock(&nsd_hook_srcu, idx);
 	return ucounts;
 }
@@ -448,17 +349,10 @@ void nsd_set_inc_ucount(unsigned long address)
  */
 int nsd_inc_ucount_init(void)
 {
-	unsigned long gp_is_normal = nsd_symbol("rcu_gp_is_normal");
 	int i;
 
-	gp_may_be_normal = gp_is_normal;
-	if (gp_is_normal)
-		kcall_set(nsd_gp_is_normal, gp_is_normal);
-
-	for (i = 0; i < NR_FLUSHES; i++) {
+	for (i = 0; i < NR_FLUSHES; i++)
 		INIT_WORK(&flushes[i].work, run_flush);
-		flushes[i].window = WINDOW_MIN;
-	}
 	flushes[FLUSH_IPC].target = (struct work_struct *)nsd_symbol("free_ipc_work");
 	flushes[FLUSH_NET].target = (struct work_struct *)nsd_symbol("net_cleanup_work");
 	return 0;

@@ -28,14 +28,16 @@ static int __init find_symbols(void)
 
 /*
  * From mode off on every release is the caller's own. What is pending ends with the
- * replacements in place; then nobody is sent to one any more, nobody is left in one,
- * and what tasks have with them still is waited for.
+ * replacements in place, and so does what tasks have with them: one that has been
+ * through namespace_unlock() comes to free_mnt_ns() next. Then nobody is sent to a
+ * replacement any more, nobody is left in one, and the last are waited for.
  */
 static void end(void)
 {
 	nsproxy_defer_unpublish();
 	nsd_hooks_quiesce();
 	nsproxy_defer_drain();
+	nsd_takeover_drain();
 	nsd_hooks_give_back();
 	nsd_takeover_drain();
 	nsd_synchronize_tasks();

@@ -51,7 +51,7 @@
 struct nsd_mount_layout nsd_layout;
 
 /* Superblocks may have any number of mounts, and this is under a spinlock. */
-#define MAX_MOUNTS_LOOKED_AT	1024
+#define MAX_MOUNTS_LOOKED_AT	256
 
 static seqlock_t *lock;
 DEFINE_KCALL(nsd_cleanup_mnt, void (struct callback_head *head));
@@ -185,7 +185,10 @@ void nsd_mount_drop(struct mount *m)
 
 	this_cpu_add(*pcp, by);
 #else
+	/* As mnt_add_count() does. */
+	preempt_disable();
 	*counter(m, nsd_layout.puts, 0) += by;
+	preempt_enable();
 #endif
 }
 

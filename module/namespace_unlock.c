@@ -81,6 +81,8 @@ DEFINE_KCALL(nsd_from_mnt_ns, struct ns_common *(struct mnt_namespace *ns));
 static struct hlist_head *unmounted;
 /* What flush_delayed_fput() finds being done already, and on old kernels leaves alone. */
 static struct work_struct *delayed_fput_work;
+/* What shuts down a mount that a kernel thread was the last to put. */
+static struct delayed_work *delayed_mntput_work;
 
 /* Where struct mnt_namespace, which is private, keeps its struct ns_common. */
 static ptrdiff_t ns_common_offset;
@@ -277,14 +279,17 @@ static void wait(struct mount *m, bool alone, struct sorted *sorted)
 }
 
 /*
- * ... if the end of @m is late, and with that the end of its superblock, or of a root
- * that has no name any more, or never had one: a namespace, where it is nsfs.
+ * ... if the end of @m is late? Its superblock ends with it, if it is the last, and so
+ * does its root, once that has no name: a file that is removed while somebody has it
+ * open, or a namespace, where it is nsfs. A directory holds no more than its name.
  */
 static bool nobody_can_tell(struct mount *m)
 {
 	const struct dentry *root = nsd_vfsmount(m)->mnt_root;
 
-	if (!nsd_mount_is_plain(m) || (d_unhashed(root) && root != sb_of(m)->s_root))
+	if (!nsd_mount_is_plain(m))
+		return false;
+	if (root != sb_of(m)->s_root && (!d_is_dir(root) || d_unhashed(root)))
 		return false;
 	return !nsd_mount_is_last(m) || nsd_filesystem_may_be_late(sb_of(m));
 }
@@ -314,18 +319,21 @@ static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted
 
 static void sort_list(struct hlist_node *node, bool for_good, struct sorted *sorted)
 {
-	struct hlist_node *next;
 	struct nsd_own own;
+	struct mount *m;
+	bool plain;
 	int i;
 
 	while (node) {
 		if (for_good)
 			nsd_own_lock(&own);
 		nsd_lock_mounts();
-		for (i = 0; node && i < MOUNTS_AT_A_TIME; i++, node = next) {
-			next = node->next;
-			sort_mount(nsd_mount_of_umount(node), for_good ? &own : NULL,
-				   sorted);
+		/* One with children takes long enough. */
+		for (i = 0, plain = true; node && plain && i < MOUNTS_AT_A_TIME; i++) {
+			m = nsd_mount_of_umount(node);
+			node = node->next;
+			plain = nsd_mount_is_plain(m);
+			sort_mount(m, for_good ? &own : NULL, sorted);
 		}
 		nsd_unlock_mounts();
 		if (for_good)
@@ -362,9 +370,32 @@ static void leave_all(struct sorted *sorted)
 	}
 }
 
-/* As the original does, but for what is left of the same superblocks. */
+/* Is anything left of the superblock of @m, or of those of its children? */
+static bool is_left_of_any(struct mount *m)
+{
+	struct mount *child = m;
+	bool ret;
+	int i;
+
+	nsd_lock_mounts();
+	ret = is_left_of(sb_of(m));
+	for (i = 0; !ret && i < MAX_CONNECTED; i++) {
+		child = nsd_mount_next_connected(child, m);
+		if (!child)
+			break;
+		ret = is_left_of(sb_of(child));
+	}
+	nsd_unlock_mounts();
+	return ret;
+}
+
+/*
+ * As the original does, but for what is left of the same superblocks: that takes a
+ * grace period, and if in mode all it hangs it shall not hold up this one for ever.
+ */
 static void wait_for_all(struct hlist_head *list)
 {
+	unsigned long until = jiffies + NSPROXY_DEFER_STALL_SECS * HZ;
 	struct hlist_node *node, *next;
 	struct mount *m;
 
@@ -373,8 +404,9 @@ static void wait_for_all(struct hlist_head *list)
 	synchronize_rcu_expedited();
 	hlist_for_each_safe(node, next, list) {
 		m = nsd_mount_of_umount(node);
-		wait_event_timeout(left_wait, !is_left_of(sb_of(m)),
-				   NSPROXY_DEFER_STALL_SECS * HZ);
+		if (atomic_read(&nr_left))
+			wait_event_timeout(left_wait, !is_left_of_any(m),
+					   max_t(long, until - jiffies, 1));
 		mntput(nsd_vfsmount(m));
 	}
 }
@@ -520,10 +552,13 @@ static void release_mount(struct llist_node *node)
 	else if (plain)
 		nsd_mount_doom(m);
 	nsd_unlock_mounts();
-	if (last && plain)
+	if (last && plain) {
 		nsd_mount_cleanup(m);
-	else if (last)
+	} else if (last) {
+		/* Which leaves it to a work item, here. */
 		mntput(nsd_vfsmount(m));
+		flush_delayed_work(delayed_mntput_work);
+	}
 
 	leave_no_more(&release.node);
 }
@@ -536,11 +571,19 @@ static void release(struct llist_node *node, bool light)
 		release_mount(node);
 }
 
-/* A file system's own last put of a file, that of a loop device for one, is a worker's. */
+/*
+ * A worker's own last put of a file, that behind a loop device for one, is a work
+ * item's, and so is that of the mount with the file.
+ */
 static void settle(void)
 {
-	flush_delayed_fput();
-	flush_work(delayed_fput_work);
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		flush_delayed_fput();
+		flush_work(delayed_fput_work);
+		flush_delayed_work(delayed_mntput_work);
+	}
 }
 
 static void set_namespace_unlock(unsigned long address)
@@ -609,7 +652,7 @@ struct nsproxy_defer_ops nsd_ops = {
 int nsd_takeover_init(void)
 {
 	static const char * const names[] = {
-		"unmounted", "delayed_fput_work", "from_mnt_ns",
+		"unmounted", "delayed_fput_work", "delayed_mntput_work", "from_mnt_ns",
 	};
 	struct mnt_namespace *mnt_ns = current->nsproxy->mnt_ns;
 	unsigned long found[ARRAY_SIZE(names)];
@@ -620,7 +663,8 @@ int nsd_takeover_init(void)
 		return err;
 	unmounted = (struct hlist_head *)found[0];
 	delayed_fput_work = (struct work_struct *)found[1];
-	kcall_set(nsd_from_mnt_ns, found[2]);
+	delayed_mntput_work = (struct delayed_work *)found[2];
+	kcall_set(nsd_from_mnt_ns, found[3]);
 	ns_common_offset = (void *)kcall(nsd_from_mnt_ns)(mnt_ns) - (void *)mnt_ns;
 	nsd_gp_init();
 	err = nsd_inc_ucount_init();
@@ -631,7 +675,7 @@ int nsd_takeover_init(void)
  * nsd_takeover_drain - wait for what tasks have with them as task work
  *
  * Context: process context, sleeps until the last of them is on its way to user
- * space. The functions are given back, and nobody is in a replacement.
+ * space. The mode is off.
  */
 void nsd_takeover_drain(void)
 {

@@ -47,7 +47,7 @@ static void find_files(struct nsd_own *own)
 	for (fd = 0; fd < end && own->nr < NSD_OWN_FILES; fd++) {
 		file = rcu_dereference_check_fdtable(own->files, fdt->fd[fd]);
 		/* A file that stands there twice holds its mount once. */
-		if (file && file->f_path.mnt->mnt_flags & MNT_UMOUNT &&
+		if (file && READ_ONCE(file->f_path.mnt->mnt_flags) & MNT_UMOUNT &&
 		    !known(own, file))
 			own->file[own->nr++] = file;
 	}

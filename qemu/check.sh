@@ -23,6 +23,7 @@ OUT=$TOP/out/check
 RESULTS=results.ktap
 # The longest goes first, since several run at a time.
 DEFAULT=(DEBUG STOCK-RT STOCK SMP SMP1 UP)
+COLLECTION_SOURCE=
 KERNEL=${KERNEL:-6.1}
 TREE=${TREE:-}
 
@@ -123,11 +124,18 @@ programs_of() {
 # prepare_run NAME@LINE: all that the boots need, in the folder of each guest.
 prepare_run() {
 	local scenario=${1%@*} line=${1#*@} dir guest module='' tests=$OUT/build/kselftest
-	local packages=() modules=() folders=()
+	local packages=() modules=() folders=() series
 	dir=$OUT/$(run_name "$1")
 	mapfile -t folders < <(guests "$1")
 	! is_upstream "$scenario" || tests=$OUT/build/upstream/install
 	prepare_kernel "$1"
+	# A series brings the tests of what it does.
+	series=$SOURCE/tools/testing/selftests/nsproxy
+	if [[ $line == *patched && -d $series ]] && ! is_upstream "$scenario"; then
+		tests=$OUT/build/kselftest-$line
+		step "building the collection of the series" "$dir/selftests.log" \
+			build_collection "$COLLECTION_SOURCE" "$tests" "$series"
+	fi
 	read -ra modules <<<"$(setting "$scenario" modules)"
 	K_MODULES+=(${modules[@]+"${modules[@]}"})
 	read -ra packages <<<"$(setting "$scenario" packages)"
@@ -205,10 +213,12 @@ wait_for_slot() {
 	done
 }
 
+# build_collection TREE FOLDER [COPY]: with kselftest from TREE; of another COPY
+# than that of this repository, perhaps.
 build_collection() {
-	rm -rf "$OUT/build/kselftest"
-	make --no-print-directory -C "$TOP/selftests" -j"$JOBS" KSRC="$1" OUTPUT="$OUT/build/selftests" \
-		INSTALL_PATH="$OUT/build/kselftest" install
+	rm -rf "$2"
+	make --no-print-directory -C "$TOP/selftests" -j"$JOBS" KSRC="$1" OUTPUT="$2.obj" \
+		INSTALL_PATH="$2" ${3:+COLLECTION_DIR="$3"} install
 }
 
 # The collections of upstream that are about namespaces and mounts, and that
@@ -241,7 +251,9 @@ prepare_collections() {
 		lock_cache fetch
 		source_tree 6.1
 		unlock_cache
-		step "building the collection" "$OUT/build/selftests.log" build_collection "$SOURCE"
+		COLLECTION_SOURCE=$SOURCE
+		step "building the collection" "$OUT/build/selftests.log" \
+			build_collection "$SOURCE" "$OUT/build/kselftest"
 	fi
 	if [[ -n $theirs ]]; then
 		need_packages libcap-dev

@@ -207,10 +207,11 @@ unpack_stock() {
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	# The drivers are most of an image's size, and no guest needs one but
-	# those of block devices.
+	# those of block devices and the device mapper.
 	for deb in "$@"; do
 		dpkg-deb --fsys-tarfile "$deb" |
-			tar -x -C "$dir" --exclude='*/kernel/drivers/[!b]*' --exclude='*/kernel/sound' --exclude='./usr/share'
+			tar -x -C "$dir" --exclude='*/kernel/drivers/[!bm]*' --exclude='*/kernel/drivers/m[!d]*' \
+				--exclude='*/kernel/sound' --exclude='./usr/share'
 	done
 }
 
@@ -263,8 +264,9 @@ stock_kernel() {
 	K_DIR=$dir/usr/src/linux-headers-$K_REL
 	K_CC=${CC:-gcc}
 	MAKE_ARGS=()
-	K_MODULES=(fuse overlay loop brd ext4 vfat nls_cp437 nls_ascii)
-	[[ -r $K_IMAGE && -r $K_DIR/Makefile ]] ||
+	K_MODULES=(fuse overlay loop brd dm-mod ext4 vfat nls_cp437 nls_ascii)
+	[[ -r $K_IMAGE && -r $K_DIR/Makefile &&
+		-n $(find "$dir"/{,usr/}lib/modules -name 'dm-mod.ko*' 2>/dev/null) ]] ||
 		die "the kernel unpacked in $dir is not complete; remove that folder and try again"
 }
 
@@ -511,6 +513,8 @@ give_up_guests() {
 # "exited N" or "timeout". FILTER is called with each line of both ports, and
 # sets TEXT to what of it is worth showing.
 RESULTS=results
+# More for QEMU, where a guest needs it.
+QEMU_EXTRA=()
 boot() {
 	local dir=$1 image=$2 initrd=$3 cpus=$4 memory=$5 limit=$6 filter=$7
 	local accel cpu=max,-cx16 args pid line shown=$SECONDS start=$SECONDS
@@ -532,7 +536,7 @@ boot() {
 			"${QEMU[@]}" -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" \
 			-nographic -no-reboot -nodefaults -monitor none -pidfile "$dir/qemu.pid.$$" \
 			-serial "file:$dir/console.log" -serial "file:$dir/$RESULTS" \
-			-kernel "$image" -initrd "$initrd" -append "$args" \
+			-kernel "$image" -initrd "$initrd" -append "$args" "${QEMU_EXTRA[@]}" \
 			>"$dir/qemu.log" 2>&1 </dev/null || rc=$?
 		case $rc in
 		124 | 137) echo timeout ;;

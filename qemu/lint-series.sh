@@ -3,38 +3,6 @@
 #
 # What lint.sh checks of the series in patches/. Sourced by it.
 
-# files_of_series SERIES FOLDER: what it makes of files that no kernel has.
-files_of_series() {
-	local patch
-	mkdir -p "$2"
-	while read -r patch; do
-		(cd "$2" && GIT_CEILING_DIRECTORIES=${2%/*} git apply --include='*/nsproxy_*' \
-			--include='tools/testing/selftests/nsproxy/*' "$patch") || return 1
-	done < <(series_patches "$1")
-}
-
-# The module and every series carry the same engine and the same collection.
-series_is_ours() {
-	local scratch file ours result=0
-	scratch=$(mktemp -d)
-	files_of_series "$1" "$scratch/tree" || result=1
-	for file in kernel/nsproxy_defer.c include/linux/nsproxy_defer.h include/trace/events/nsproxy_defer.h; do
-		[[ -e $scratch/tree/$file ]] || {
-			echo "$file is not in it"
-			result=1
-		}
-	done
-	while read -r file; do
-		ours=$TOP/module/${file#kernel/}
-		[[ ! -e $ours ]] || cmp "$ours" "$scratch/tree/$file" || result=1
-	done < <(cd "$scratch/tree" && find kernel include -type f)
-	while read -r file; do
-		cmp "$TOP/$file" "$scratch/tree/tools/testing/$file" || result=1
-	done < <(sources selftests/nsproxy)
-	rm -rf "$scratch"
-	return "$result"
-}
-
 # Nothing is in the folder that the series does not name, and the other way.
 series_is_whole() {
 	diff <(series_patches "$1" | sort) \
@@ -121,7 +89,6 @@ lint_series() {
 		line=${name#linux-}
 		line=${line%.y}
 		check "$name-whole" series_is_whole "$series"
-		check "$name-same" series_is_ours "$series"
 		check "$name-checkpatch" series_style "$series"
 		if [[ -e $CACHE/src/linux-source-$line/Makefile ]]; then
 			check "$name-applies" series_reverses "$series" "$CACHE/src/linux-source-$line"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# checkpatch --strict, shellcheck, the module with W=1 and sparse, and whether
-# the series in patches/ are in order. STEPS=/path/to/linux compiles that tree
+# checkpatch --strict, shellcheck, the module with W=1 and sparse, the reader of
+# BTF against good and damaged input, and whether the series in patches/ are in order. STEPS=/path/to/linux compiles that tree
 # after each patch of the series that fits it.
 
 # shellcheck source=qemu/lib.sh
@@ -54,13 +54,15 @@ USER_STYLE=$USER_STYLE,CAMELCASE,SPACING,MULTISTATEMENT_MACRO_USE_DO_WHILE,MACRO
 c_style() {
 	local kernel user result=0
 	mapfile -t kernel < <(sources 'module/*.c' 'module/*.h' 'qemu/controls/*.c' |
-		grep -vE '^module/(include/trace|compat/(kcall|quiesce))')
+		grep -vE '^module/(include/trace|compat/(kcall|quiesce)|filesystems\.c)')
 	mapfile -t user < <(sources 'qemu/*.c' 'selftests/*.c' 'selftests/*.h' | grep -v '^qemu/controls/')
 	style , "${kernel[@]}" || result=1
 	style "$TRACE_STYLE" module/include/trace/events/nsproxy_defer.h || result=1
 	style "$MACRO_STYLE" module/compat/kcall.h || result=1
 	# On 3.x synchronize_sched() is not the same as synchronize_rcu().
 	style DEPRECATED_API module/compat/quiesce.c || result=1
+	# When something is freed can be told by the version alone.
+	style LINUX_VERSION_CODE module/filesystems.c || result=1
 	style "$USER_STYLE" "${user[@]}" || result=1
 	return "$result"
 }

@@ -51,8 +51,8 @@ cat <<'RST'
 The promise, and where it is kept
 =================================
 
-In each mode, off, safe and all: ``=`` as the row says, ``f`` so after a flush or a
-umount(2), ``X`` not so, ``.`` not tested there.
+In each mode, off, safe and all: ``=`` as the row says, ``f`` so after a write to flush,
+``X`` not so, ``.`` not tested there.
 
 RST
 number=0

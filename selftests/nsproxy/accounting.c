@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The promise: nothing is lost.  Whatever is queued is released, exactly once,
+ * The promise: nothing is lost.  Whatever is left is released, exactly once,
  * and a flush returns when that has happened: the counters agree, and what
  * the kernel itself counts (objects in slabs, namespaces of a user) is back
  * where it was.
@@ -9,6 +9,7 @@
  * off it; a burst must not be released one grace period at a time.
  */
 #include "nsproxy_test.h"
+#include "slab.h"
 
 FIXTURE(accounting)
 {
@@ -50,72 +51,20 @@ FIXTURE_TEARDOWN(accounting)
 
 TEST_F_TIMEOUT(accounting, counters, NSP_TIMEOUT)
 {
-	long deferred = nsp_num("stats/deferred");
+	long unwaited = nsp_unwaited(), left = nsp_num("stats/left");
 	struct nsp_storm storm;
 
 	ASSERT_EQ(0, nsp_storm_start(&storm, 4, 15));
 	ASSERT_EQ(0, nsp_storm_wait(&storm, false));
 	ASSERT_EQ(0, nsp_flush());
-	EXPECT_EQ(0, nsp_num("pending"));
-	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
-	if (!strcmp(variant->mode, "all"))
-		EXPECT_LT(deferred, nsp_num("stats/deferred"));
-	if (!strcmp(variant->mode, "off"))
-		EXPECT_EQ(deferred, nsp_num("stats/deferred"));
-	EXPECT_GE(nsp_num("stats/high_water"), nsp_num("pending"));
-}
-
-static bool slab_is_own(const char *name)
-{
-	char path[128], text[64];
-
-	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/aliases", name);
-	return !nsp_get(path, text, sizeof(text)) && !strcmp(text, "0");
-}
-
-/*
- * Objects in use.  SLUB counts what lies free in a slab that a CPU holds as
- * in use; shrinking the cache takes those slabs from the CPUs.
- */
-static long slab_objects(const char *name)
-{
-	char path[128], line[512], found[64];
-	long objects = -1, n;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/shrink", name);
-	nsp_put(path, "1");
-	file = fopen("/proc/slabinfo", "r");
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%63s %ld", found, &n) == 2 &&
-		    !strcmp(found, name))
-			objects = n;
-	fclose(file);
-	return objects;
-}
-
-/*
- * The memory itself goes back after the release, by RCU, which is nothing a
- * flush promises: so look until the number is at most @most, or if it stays
- * above until it has not changed for a while.
- */
-static long slab_settles(const char *name, long most)
-{
-	const struct timespec nap = { .tv_nsec = 10 * 1000 * 1000 };
-	long n, last = -1;
-	int same = 0;
-
-	while (same < 30) {
-		n = slab_objects(name);
-		if (n <= most)
-			return n;
-		same = n == last ? same + 1 : 0;
-		last = n;
-		nanosleep(&nap, NULL);
+	EXPECT_TRUE(nsp_all_released());
+	if (!strcmp(variant->mode, "off")) {
+		EXPECT_EQ(unwaited, nsp_unwaited());
+	} else if (!strcmp(variant->mode, "all") || nsp_defers_mounts()) {
+		EXPECT_LT(left, nsp_num("stats/left"));
+		EXPECT_LT(unwaited, nsp_unwaited());
 	}
-	return last;
+	EXPECT_GE(nsp_num("stats/high_water"), nsp_num("pending"));
 }
 
 static void check_slab(struct __test_metadata *_metadata, const char *name)
@@ -137,19 +86,17 @@ static void check_slab(struct __test_metadata *_metadata, const char *name)
 	EXPECT_LE(after, before);
 }
 
-#define MERGED "slabs are merged: boot with slab_nomerge for a cache of its own"
-
 TEST_F_TIMEOUT(accounting, slab_nsproxy, NSP_TIMEOUT)
 {
 	if (!slab_is_own("nsproxy"))
-		SKIP(return, MERGED);
+		SKIP(return, SLAB_MERGED);
 	check_slab(_metadata, "nsproxy");
 }
 
 TEST_F_TIMEOUT(accounting, slab_mnt_cache, NSP_TIMEOUT)
 {
 	if (!slab_is_own("mnt_cache"))
-		SKIP(return, MERGED);
+		SKIP(return, SLAB_MERGED);
 	check_slab(_metadata, "mnt_cache");
 }
 
@@ -200,7 +147,7 @@ static void check_users(struct __test_metadata *_metadata, const char *sysctl,
 
 	EXPECT_EQ(0, nsp_run(limited_user, &users));
 	ASSERT_EQ(0, nsp_flush());
-	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
+	EXPECT_TRUE(nsp_all_released());
 }
 
 #define NO_LIMITS "this kernel has no limits for namespaces (they came with 4.9)"
@@ -326,30 +273,68 @@ static int many_at_once(void *arg)
 	return 0;
 }
 
-/* How many grace periods passed from when all were dead to when all were released? */
-static long release_burst(struct __test_metadata *_metadata, long n)
-{
-	long deferred, bound, before, dead, gps, queued;
+struct burst {
+	long bound;
+	long before;
+	long over;
+	long left;
+};
 
-	deferred = nsp_num("stats/deferred");
-	bound = nsp_num("stats/inline_bound");
-	before = nsp_num("stats/grace_periods");
-	ASSERT_EQ(0, nsp_run(many_at_once, &n));
-	dead = nsp_num("stats/grace_periods");
-	ASSERT_LE(0, before);
-	ASSERT_LE(before, dead);
-	queued = nsp_num("pending");
+static void begin_burst(struct burst *burst)
+{
+	burst->left = nsp_num("stats/left") + nsp_num("stats/light");
+	burst->bound = nsp_num("stats/waited_bound");
+	burst->before = nsp_num("stats/grace_periods");
+}
+
+/*
+ * How many grace periods passed from when it was over to when all of it, @n at
+ * least, was released?
+ */
+static long end_burst(struct __test_metadata *_metadata, const struct burst *burst,
+		      long n)
+{
+	long gps, queued = nsp_num("pending");
+
+	ASSERT_LE(0, burst->before);
+	ASSERT_LE(burst->before, burst->over);
 	ASSERT_EQ(0, nsp_flush());
-	gps = nsp_num("stats/grace_periods") - dead;
-	TH_LOG("%ld namespaces: %ld grace periods while they died, %ld then pending, %ld more",
-	       n, dead - before, queued, gps);
-	EXPECT_EQ(0, nsp_num("pending"));
-	EXPECT_LE(n, nsp_num("stats/deferred") - deferred);
-	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
-	EXPECT_EQ(bound, nsp_num("stats/inline_bound"));
-	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
-		EXPECT_LT(0, dead - before + gps);
+	gps = nsp_num("stats/grace_periods") - burst->over;
+	TH_LOG("%ld grace periods until all were left, %ld then pending, %ld more",
+	       burst->over - burst->before, queued, gps);
+	EXPECT_TRUE(nsp_all_released());
+	EXPECT_LE(n, nsp_num("stats/left") + nsp_num("stats/light") - burst->left);
+	EXPECT_EQ(burst->bound, nsp_num("stats/waited_bound"));
+	if (n && sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		EXPECT_LT(0, burst->over - burst->before + gps);
 	return gps;
+}
+
+static long release_namespaces(struct __test_metadata *_metadata, long n)
+{
+	struct burst burst;
+
+	begin_burst(&burst);
+	ASSERT_EQ(0, nsp_run(many_at_once, &n));
+	burst.over = nsp_num("stats/grace_periods");
+	if (!nsp_defers_mounts())
+		return end_burst(_metadata, &burst, n);
+	EXPECT_EQ(0, nsp_num("pending"));
+	/* Up to 7.1 a namespace leaves its memory, if nothing else. */
+	return end_burst(_metadata, &burst, nsp_linux(7, 2) ? 0 : n);
+}
+
+static long release_mounts(struct __test_metadata *_metadata, long n)
+{
+	struct nsp_held *held;
+	struct burst burst;
+
+	begin_burst(&burst);
+	held = nsp_hold_mounts(n, NULL);
+	ASSERT_NE(NULL, held);
+	nsp_let_go(held);
+	burst.over = nsp_num("stats/grace_periods");
+	return end_burst(_metadata, &burst, n);
 }
 
 /*
@@ -362,7 +347,8 @@ static long release_burst(struct __test_metadata *_metadata, long n)
  * With one CPU online synchronize_rcu() returns at once, and RCU calls each
  * such call a grace period: there is nothing to share.
  */
-TEST_F_TIMEOUT(burst, few_grace_periods, NSP_TIMEOUT)
+static void check_burst(struct __test_metadata *_metadata,
+			long (*release)(struct __test_metadata *_metadata, long n))
 {
 	long n = nsp_env("NSPROXY_TEST_BURST", 1000);
 	long most = nsp_env("NSPROXY_TEST_GPS", 50);
@@ -374,10 +360,22 @@ TEST_F_TIMEOUT(burst, few_grace_periods, NSP_TIMEOUT)
 	ASSERT_EQ(0, nsp_set_num("max_pending", 2 * n));
 	ASSERT_EQ(0, nsp_flush());
 	do {
-		gps = release_burst(_metadata, n);
+		gps = release(_metadata, n);
 	} while (shared && gps > most && --tries);
 	if (shared)
 		EXPECT_GE(most, gps);
+}
+
+TEST_F_TIMEOUT(burst, few_grace_periods, NSP_TIMEOUT)
+{
+	check_burst(_metadata, release_namespaces);
+}
+
+TEST_F_TIMEOUT(burst, few_grace_periods_for_mounts, NSP_TIMEOUT)
+{
+	if (!nsp_defers_mounts())
+		SKIP(return, "up to Linux 3.16 no mount is deferred by itself");
+	check_burst(_metadata, release_mounts);
 }
 
 NSP_TEST_MAIN(nsp_prepare_present)

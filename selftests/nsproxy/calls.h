@@ -6,6 +6,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <fcntl.h>
 #include <linux/types.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -19,6 +20,12 @@
 #endif
 #ifndef CLONE_INTO_CGROUP
 #define CLONE_INTO_CGROUP 0x200000000ULL
+#endif
+#ifndef __NR_open_tree
+#define __NR_open_tree 428
+#endif
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
 #endif
 #ifndef __NR_pidfd_open
 #define __NR_pidfd_open 434
@@ -50,6 +57,12 @@ static inline pid_t nsp_clone3(struct nsp_clone_args *args)
 static inline int nsp_pidfd_open(pid_t pid)
 {
 	return syscall(__NR_pidfd_open, pid, 0);
+}
+
+/* A copy of a mount, in no namespace. */
+static inline int nsp_open_tree(const char *path)
+{
+	return syscall(__NR_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | O_CLOEXEC);
 }
 
 #endif /* NSPROXY_CALLS_H */

@@ -3,24 +3,26 @@
  * The promise: what a program may rely on when the call has returned.
  *
  * A task mounts something where nobody else sees it and leaves it: by exit, by
- * setns(2), by unshare(2) and umount(2), by umount2(MNT_DETACH).  When that has
- * returned, the file system is shut down, and whatever shows that is tried at
- * once: its device, its daemon, its directories, its memory, its watches.
+ * setns(2), by unshare(2) and umount(2), by umount2(MNT_DETACH), alone and with
+ * others that share it.  When that has returned, the file system is shut down, and
+ * whatever shows that is tried at once: its daemon, its directories, its memory,
+ * its watches; what becomes of its device is tried by "devices".
  *
  * With mode=off and mode=safe every row holds as it stands.  With mode=all it
- * holds after a write to flush; that umount(2) does as well is tested in
- * umount_barrier.  Every row is run in all three.
+ * holds after a write to flush, and nothing else is as good: umount(2) ends what
+ * it takes off itself, if that.  Every row is run in all three.
  *
  * The races: the worker that shuts a file system down and the next user of what
  * it holds; two namespaces with one superblock between them, each of which takes
  * the other for the one that stays.
  */
 #include "fuse.h"
-#include "place.h"
+#include "row.h"
 
+#include <sys/fanotify.h>
 #include <sys/inotify.h>
 #include <sys/shm.h>
-#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
 #ifndef __NR_open_tree
@@ -35,338 +37,6 @@
 #ifndef MOVE_MOUNT_F_EMPTY_PATH
 #define MOVE_MOUNT_F_EMPTY_PATH 4
 #endif
-
-#define ROUNDS 4
-
-FIXTURE(fidelity)
-{
-	struct place at;
-	bool flush;
-	int rounds;
-};
-
-FIXTURE_VARIANT(fidelity)
-{
-	const char *mode;
-};
-
-FIXTURE_VARIANT_ADD(fidelity, off)
-{
-	.mode = "off",
-};
-
-FIXTURE_VARIANT_ADD(fidelity, safe)
-{
-	.mode = "safe",
-};
-
-FIXTURE_VARIANT_ADD(fidelity, all)
-{
-	.mode = "all",
-};
-
-/*
- * For the tests to be seen red: NSPROXY_TEST_NO_FLUSH=1 takes mode=all at the
- * word that is true of the other two.
- */
-FIXTURE_SETUP(fidelity)
-{
-	ASSERT_EQ(0, place_make(&self->at, variant->mode));
-	self->flush = !strcmp(variant->mode, "all") &&
-		      !nsp_env("NSPROXY_TEST_NO_FLUSH", 0);
-	/* Without a deferral there is no race to be lost. */
-	self->rounds = strcmp(variant->mode, "off") ? ROUNDS : 1;
-}
-
-FIXTURE_TEARDOWN(fidelity)
-{
-	EXPECT_EQ(0, place_drop(&self->at));
-}
-
-enum leave { BY_EXIT, BY_SETNS, BY_UNSHARE, BY_DETACH, NR_LEAVES };
-
-static const char *const leave_names[NR_LEAVES] = {
-	"exit", "setns", "unshare and umount", "MNT_DETACH",
-};
-
-/* One row: what is mounted, and how to see that it is gone. */
-struct row {
-	const char *dev;
-	const char *mnt;
-	const char *type;
-	const char *options;
-	off_t size;
-	bool shared;
-	bool flush;
-	int rounds;
-	enum leave leave;
-	int (*mount)(const struct row *row);
-	int (*check)(const struct row *row);
-	int arg;
-};
-
-/* Where mode=all promises no more, this is where the promise begins. */
-static int settle(const struct row *row)
-{
-	return row->flush ? nsp_flush() : 0;
-}
-
-static int mount_row(const struct row *row)
-{
-	char path[128];
-	int fd;
-
-	CHECK(!mount(row->dev, row->mnt, row->type, 0, row->options));
-	snprintf(path, sizeof(path), "%s/file", row->mnt);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	CHECK(fd >= 0);
-	CHECK(write(fd, path, sizeof(path)) == sizeof(path));
-	CHECK(!row->size || !posix_fallocate(fd, 0, row->size));
-	CHECK(!close(fd));
-	return 0;
-}
-
-static int live_row(void *arg)
-{
-	const struct row *row = arg;
-	int before = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-
-	CHECK(before >= 0);
-	CHECK(!nsp_own_mounts());
-	CHECK(!row->mount(row));
-	switch (row->leave) {
-	case BY_SETNS:
-		CHECK(!setns(before, CLONE_NEWNS));
-		break;
-	case BY_UNSHARE:
-		/* The namespace that is left and umount(2) have it both. */
-		CHECK(!unshare(CLONE_NEWNS));
-		CHECK(!umount(row->mnt));
-		break;
-	case BY_DETACH:
-		CHECK(!umount2(row->mnt, MNT_DETACH));
-		break;
-	default:
-		return 0;
-	}
-	CHECK(!settle(row));
-	return row->check(row);
-}
-
-/* Leave it in every way there is; 0 if the check held each time. */
-static int run_row(struct row *row)
-{
-	int i;
-
-	if (!row->mount)
-		row->mount = mount_row;
-	for (row->leave = 0; row->leave < NR_LEAVES; row->leave++) {
-		for (i = 0; i < row->rounds; i++) {
-			if (!nsp_run(live_row, row) && !settle(row) &&
-			    !row->check(row))
-				continue;
-			fprintf(stderr, "# left by %s, round %d\n",
-				leave_names[row->leave], i);
-			return -1;
-		}
-	}
-	return 0;
-}
-
-static const char *const block_types[] = { "ext2", "ext4", "vfat" };
-
-static int format(int fd, const char *type)
-{
-	return strcmp(type, "vfat") ? disk_format(fd) : disk_format_fat(fd);
-}
-
-static int format_device(const char *dev, const char *type)
-{
-	int fd = open(dev, O_RDWR | O_CLOEXEC);
-
-	CHECK(fd >= 0);
-	CHECK(!format(fd, type));
-	CHECK(!fsync(fd));
-	CHECK(!close(fd));
-	return 0;
-}
-
-/*
- * losetup -d: in use, a loop device says 0 and stays, until it is not. Since
- * Linux 6.11 whoever has it open uses it, the one that says so included.
- */
-static int loop_clears(const struct row *row)
-{
-	struct loop_info64 info;
-	char path[128];
-	int image, loop = open(row->dev, O_RDWR | O_CLOEXEC);
-
-	CHECK(loop >= 0);
-	CHECK(!ioctl(loop, LOOP_CLR_FD, 0));
-	CHECK(!close(loop));
-	loop = open(row->dev, O_RDWR | O_CLOEXEC);
-	CHECK(loop >= 0);
-	CHECK(ioctl(loop, LOOP_GET_STATUS64, &info) && errno == ENXIO);
-	snprintf(path, sizeof(path), "%s/../image", row->mnt);
-	image = open(path, O_RDWR | O_CLOEXEC);
-	CHECK(image >= 0);
-	CHECK(!ioctl(loop, LOOP_SET_FD, image));
-	CHECK(!close(image));
-	CHECK(!close(loop));
-	return 0;
-}
-
-/* The row with each of the file systems there are, and one of them on brd. */
-static const char *run_block_rows(struct __test_metadata *_metadata,
-				  FIXTURE_DATA(fidelity) *self,
-				  int (*check)(const struct row *row))
-{
-	struct row row = {
-		.mnt = self->at.mnt,
-		.flush = self->flush,
-		.rounds = self->rounds,
-		.check = check,
-	};
-	size_t t;
-	int runs = 0;
-
-	for (t = 0; t < ARRAY_SIZE(block_types); t++) {
-		row.type = block_types[t];
-		if (!disk_has_filesystem(row.type))
-			continue;
-		row.dev = self->at.disk.dev;
-		ASSERT_EQ(0, format_device(row.dev, row.type));
-		ASSERT_EQ(0, run_row(&row)) {
-			TH_LOG("%s on %s", row.type, row.dev);
-		}
-		row.dev = "/dev/ram0";
-		if (runs++ || check == loop_clears || access(row.dev, F_OK))
-			continue;
-		ASSERT_EQ(0, format_device(row.dev, row.type));
-		ASSERT_EQ(0, run_row(&row)) {
-			TH_LOG("%s on %s", row.type, row.dev);
-		}
-	}
-	return runs ? NULL : "this kernel has none of ext2, ext4 and vfat";
-}
-
-static int opens_exclusively(const struct row *row)
-{
-	int fd = open(row->dev, O_RDWR | O_EXCL | O_CLOEXEC);
-
-	CHECK(fd >= 0);
-	CHECK(!close(fd));
-	return 0;
-}
-
-TEST_F_TIMEOUT(fidelity, device_opens_exclusively, NSP_TIMEOUT)
-{
-	const char *why = disk_make(&self->at.disk, self->at.dir);
-
-	if (!why)
-		why = run_block_rows(_metadata, self, opens_exclusively);
-	if (why)
-		SKIP(return, "%s", why);
-}
-
-/* LTP's mkfs met EBUSY; what it makes must also be there to be mounted. */
-static int takes_mkfs(const struct row *row)
-{
-	int fd = open(row->dev, O_RDWR | O_EXCL | O_CLOEXEC);
-
-	CHECK(fd >= 0);
-	CHECK(!format(fd, row->type));
-	CHECK(!fsync(fd));
-	CHECK(!close(fd));
-	CHECK(!mount(row->dev, row->mnt, row->type, 0, NULL));
-	CHECK(!umount(row->mnt));
-	return 0;
-}
-
-TEST_F_TIMEOUT(fidelity, device_takes_mkfs, NSP_TIMEOUT)
-{
-	const char *why = disk_make(&self->at.disk, self->at.dir);
-
-	if (!why)
-		why = run_block_rows(_metadata, self, takes_mkfs);
-	if (why)
-		SKIP(return, "%s", why);
-}
-
-/* A superblock that is still there is writable, and does not go read-only. */
-static int mounts_otherwise(const struct row *row)
-{
-	CHECK(!mount(row->dev, row->mnt, row->type, MS_RDONLY, NULL));
-	CHECK(!umount(row->mnt));
-	return 0;
-}
-
-TEST_F_TIMEOUT(fidelity, device_mounts_otherwise, NSP_TIMEOUT)
-{
-	const char *why = disk_make(&self->at.disk, self->at.dir);
-
-	if (!why)
-		why = run_block_rows(_metadata, self, mounts_otherwise);
-	if (why)
-		SKIP(return, "%s", why);
-}
-
-TEST_F_TIMEOUT(fidelity, loop_device_clears, NSP_TIMEOUT)
-{
-	const char *why = disk_make(&self->at.disk, self->at.dir);
-
-	if (!why) {
-		/* Nobody but who says losetup -d has it open. */
-		close(self->at.disk.loop);
-		why = run_block_rows(_metadata, self, loop_clears);
-		self->at.disk.loop = open(self->at.disk.dev, O_RDWR | O_CLOEXEC);
-	}
-	if (why)
-		SKIP(return, "%s", why);
-}
-
-/* rmmod: the count of a module that is a file system. */
-static int module_is_free(const struct row *row)
-{
-	char path[128], text[32];
-
-	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", row->type);
-	if (access(path, F_OK))
-		return 0;
-	CHECK(!nsp_get(path, text, sizeof(text)));
-	CHECK(atoi(text) == row->arg);
-	return 0;
-}
-
-TEST_F_TIMEOUT(fidelity, module_is_free, NSP_TIMEOUT)
-{
-	struct row row = {
-		.dev = self->at.disk.dev,
-		.mnt = self->at.mnt,
-		.flush = self->flush,
-		.rounds = self->rounds,
-		.check = module_is_free,
-	};
-	const char *why = disk_make(&self->at.disk, self->at.dir);
-	char path[128], text[32];
-	int runs = 0;
-	size_t t;
-
-	if (why)
-		SKIP(return, "%s", why);
-	for (t = 0; t < ARRAY_SIZE(block_types); t++) {
-		row.type = block_types[t];
-		snprintf(path, sizeof(path), "/sys/module/%s/refcnt", row.type);
-		if (nsp_get(path, text, sizeof(text)))
-			continue;
-		row.arg = atoi(text);
-		ASSERT_EQ(0, format_device(row.dev, row.type));
-		ASSERT_EQ(0, run_row(&row));
-		runs++;
-	}
-	if (!runs)
-		SKIP(return, "no file system for disks is a loaded module here");
-}
 
 /* tmpfs: the memory; 16 MB against counters that are off by less than 1 MB. */
 static int memory_is_back(const struct row *row)
@@ -391,12 +61,114 @@ TEST_F_TIMEOUT(fidelity, tmpfs_gives_memory_back, NSP_TIMEOUT)
 	EXPECT_EQ(0, run_row(&row));
 }
 
+/*
+ * Nor does what the dead had in memory count against the living of their cgroup,
+ * until one of these is killed for it.
+ */
+struct group {
+	char dir[96];
+	struct row row;
+};
+
+static int group_put(const struct group *group, const char *file,
+		     const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", group->dir, file);
+	return nsp_put(path, value);
+}
+
+/* The number after @key in a file of the group, or alone there. */
+static long group_num(const struct group *group, const char *file,
+		      const char *key)
+{
+	char path[128], line[128];
+	long n = -1;
+	FILE *stream;
+
+	snprintf(path, sizeof(path), "%s/%s", group->dir, file);
+	stream = fopen(path, "r");
+	if (!stream)
+		return -1;
+	while (fgets(line, sizeof(line), stream))
+		if (!strncmp(line, key, strlen(key)))
+			n = atol(line + strlen(key));
+	fclose(stream);
+	return n;
+}
+
+#define GROUP_MAX (64 << 20)
+#define GROUP_USE (30 << 20)
+
+static int group_is_empty(const struct row *row)
+{
+	CHECK(group_num(row->data, "memory.current", "") < GROUP_USE / 2);
+	CHECK(group_num(row->data, "memory.events", "oom_kill ") <= 0);
+	return 0;
+}
+
+static int live_in_group(void *arg)
+{
+	struct group *group = arg;
+
+	CHECK(!group_put(group, "cgroup.procs", "0"));
+	return run_row(&group->row) ? 1 : 0;
+}
+
+static bool has_memory_controller(const char *mnt)
+{
+	char path[128], text[256];
+
+	snprintf(path, sizeof(path), "%s/cgroup.controllers", mnt);
+	if (nsp_get(path, text, sizeof(text)) || !strstr(text, "memory"))
+		return false;
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", mnt);
+	return !nsp_put(path, "+memory");
+}
+
+TEST_F_TIMEOUT(fidelity, memory_cgroup_is_not_full, NSP_TIMEOUT)
+{
+	struct group group = {
+		.row = {
+			.dev = "none",
+			.mnt = self->at.mnt,
+			.type = "tmpfs",
+			.size = GROUP_USE,
+			.flush = self->flush,
+			.rounds = 2 * self->rounds,
+			.check = group_is_empty,
+			.data = &group,
+		},
+	};
+	char cgroup[80], max[32];
+
+	snprintf(cgroup, sizeof(cgroup), "%s/cgroup", self->at.dir);
+	ASSERT_EQ(0, mkdir(cgroup, 0700));
+	if (mount("none", cgroup, "cgroup2", 0, NULL))
+		SKIP(return, "no cgroup2 here (it came with Linux 4.5)");
+	if (!has_memory_controller(cgroup)) {
+		umount(cgroup);
+		SKIP(return, "no memory controller of cgroup2 here");
+	}
+	snprintf(group.dir, sizeof(group.dir), "%s/nsproxy.%d", cgroup,
+		 (int)getpid());
+	ASSERT_EQ(0, mkdir(group.dir, 0700));
+	snprintf(max, sizeof(max), "%d", GROUP_MAX);
+	ASSERT_EQ(0, group_put(&group, "memory.max", max));
+	EXPECT_EQ(0, nsp_run(live_in_group, &group));
+	EXPECT_GE(0, group_num(&group, "memory.events", "oom_kill "));
+	/* Who has just died may be in it still. */
+	while (rmdir(group.dir) && errno == EBUSY)
+		usleep(1000);
+	EXPECT_EQ(0, umount(cgroup));
+}
+
 /* overlay: with an index it insists that its directories are not in use. */
 static int mounts_overlay_again(const struct row *row)
 {
 	CHECK(!mount(row->dev, row->mnt, row->type, 0, row->options));
-	CHECK(!umount(row->mnt));
-	return 0;
+	return umount_row(row);
 }
 
 TEST_F_TIMEOUT(fidelity, overlay_mounts_again, NSP_TIMEOUT)
@@ -435,7 +207,7 @@ static int mount_fuse(const struct row *row)
 	char options[128];
 
 	snprintf(options, sizeof(options),
-		 "fd=%d,rootmode=40000,user_id=0,group_id=0", row->arg);
+		 "fd=%ld,rootmode=40000,user_id=0,group_id=0", row->arg);
 	CHECK(!mount(row->dev, row->mnt, row->type, 0, options));
 	CHECK(!fuse_read_request(row->arg, &header));
 	CHECK(header.opcode == FUSE_INIT);
@@ -481,54 +253,47 @@ TEST_F_TIMEOUT(fidelity, fuse_daemon_sees_the_end, NSP_TIMEOUT)
 }
 
 /*
- * A task that mounts something, says so, and leaves it when it is told to:
- * meanwhile others look into its namespace.
+ * What everybody does all day, and nobody else's file system may hold up.  There is
+ * no time in this: who waits for one that hangs, until he gives up, is not through
+ * with so many of them before the test is over.
  */
-struct held {
-	const struct row *row;
-	int ready[2];
-	int go[2];
-};
+#define HANGS 10
 
-static int held_life(void *arg)
+static int live_shortly(void *arg)
 {
-	const struct held *held = arg;
-	const struct row *row = held->row;
-	char c;
-
-	/* A copy of what is shared gets what is mounted there, and passes on. */
-	CHECK(row->shared ? !unshare(CLONE_NEWNS) : !nsp_own_mounts());
-	if (row->mount)
-		CHECK(!row->mount(row));
-	else if (row->dev)
-		CHECK(!mount(row->dev, row->mnt, row->type, 0, row->options));
-	CHECK(!close(held->go[1]));
-	CHECK(write(held->ready[1], "x", 1) == 1);
-	/* End of file is the word. */
-	CHECK(read(held->go[0], &c, 1) == 0);
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount("none", arg, "tmpfs", 0, NULL));
 	return 0;
 }
 
-static int held_open(struct held *held, const struct row *row)
+static int live_as_usual(void *arg)
 {
-	held->row = row;
-	return pipe2(held->ready, O_CLOEXEC) || pipe2(held->go, O_CLOEXEC);
-}
+	int fd, here = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	char usual[128], from[160], to[160];
+	const char *dir = arg;
 
-static pid_t held_start(struct held *held)
-{
-	pid_t pid = nsp_start(held_life, held);
-	char c;
-
-	return pid > 0 && read(held->ready[0], &c, 1) == 1 ? pid : -1;
-}
-
-static void held_go(struct held *held)
-{
-	close(held->go[0]);
-	close(held->go[1]);
-	close(held->ready[0]);
-	close(held->ready[1]);
+	CHECK(here >= 0);
+	snprintf(usual, sizeof(usual), "%s/usual", dir);
+	snprintf(from, sizeof(from), "%s/usual.from", dir);
+	snprintf(to, sizeof(to), "%s/usual.to", dir);
+	CHECK(!nsp_own_mounts());
+	CHECK(!mkdir(usual, 0700) || errno == EEXIST);
+	CHECK(!mount("none", usual, "tmpfs", 0, NULL));
+	CHECK(!umount(usual));
+	CHECK(!mount("none", usual, "tmpfs", 0, NULL));
+	CHECK(!umount2(usual, MNT_DETACH));
+	CHECK(!nsp_run(live_shortly, usual));
+	fd = open(from, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	CHECK(fd >= 0);
+	CHECK(!close(fd));
+	CHECK(!rename(from, to));
+	CHECK(!unlink(to));
+	CHECK(!mkdir(to, 0700));
+	CHECK(!rmdir(to));
+	CHECK(!unshare(CLONE_NEWNS));
+	CHECK(!setns(here, CLONE_NEWNS));
+	CHECK(!close(here));
+	return 0;
 }
 
 /*
@@ -537,36 +302,58 @@ static void held_go(struct held *held)
  */
 struct slow_daemon {
 	struct held *held;
+	const char *dir;
 	int fuse;
 	volatile int *answered;
 };
+
+static int wait_for_destroy(int fuse, struct fuse_in_header *header)
+{
+	do {
+		CHECK(!fuse_read_request(fuse, header));
+	} while (header->opcode != FUSE_DESTROY);
+	return 0;
+}
+
+static int answer_destroy(int fuse, const struct fuse_in_header *header)
+{
+	const struct fuse_out_header reply = {
+		.len = sizeof(reply),
+		.unique = header->unique,
+	};
+
+	CHECK(write(fuse, &reply, sizeof(reply)) == sizeof(reply));
+	return 0;
+}
 
 static int slow_daemon(void *arg)
 {
 	const struct timespec nap = { .tv_nsec = 200 * 1000 * 1000 };
 	const struct slow_daemon *daemon = arg;
 	struct fuse_in_header header;
-	struct fuse_out_header reply = { .len = sizeof(reply) };
 
 	/* Else the end of file would not come. */
 	held_go(daemon->held);
-	while (!fuse_read_request(daemon->fuse, &header)) {
-		if (header.opcode != FUSE_DESTROY)
-			continue;
+	CHECK(!wait_for_destroy(daemon->fuse, &header));
+	if (daemon->dir)
+		CHECK(!live_as_usual((void *)daemon->dir));
+	else
 		/* Not a wait for anything: this is the slowness. */
 		nanosleep(&nap, NULL);
-		*daemon->answered = 1;
-		reply.unique = header.unique;
-		CHECK(write(daemon->fuse, &reply, sizeof(reply)) ==
-		      sizeof(reply));
-	}
+	*daemon->answered = 1;
+	CHECK(!answer_destroy(daemon->fuse, &header));
+	while (!fuse_read_request(daemon->fuse, &header))
+		;
 	return errno != ENODEV;
 }
 
-TEST_F_TIMEOUT(fidelity, slow_shutdown_is_over, NSP_TIMEOUT)
+static void check_slow_shutdown(struct __test_metadata *_metadata,
+				FIXTURE_DATA(fidelity) *self, const char *dir)
 {
-	struct slow_daemon daemon = { .answered = nsp_shared(sizeof(int)) };
-	const char *why = disk_make(&self->at.disk, self->at.dir);
+	struct slow_daemon daemon = {
+		.dir = dir,
+		.answered = nsp_shared(sizeof(int)),
+	};
 	struct row row = {
 		.dev = self->at.disk.dev,
 		.mnt = self->at.mnt,
@@ -577,10 +364,6 @@ TEST_F_TIMEOUT(fidelity, slow_shutdown_is_over, NSP_TIMEOUT)
 	pid_t pid, server;
 	struct held held;
 
-	if (why)
-		SKIP(return, "%s", why);
-	if (!disk_has_filesystem("fuseblk"))
-		SKIP(return, "this kernel has no fuseblk (CONFIG_FUSE_FS, CONFIG_BLOCK)");
 	ASSERT_NE(NULL, daemon.answered);
 	row.arg = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, row.arg);
@@ -599,27 +382,78 @@ TEST_F_TIMEOUT(fidelity, slow_shutdown_is_over, NSP_TIMEOUT)
 	EXPECT_EQ(0, opens_exclusively(&row));
 	close(row.arg);
 	EXPECT_EQ(0, nsp_wait(server));
+	munmap((void *)daemon.answered, sizeof(int));
 }
 
-static const char *block_type(void)
+static const char *make_fuseblk(struct place *at)
 {
-	size_t t;
-
-	for (t = 0; t < ARRAY_SIZE(block_types); t++)
-		if (disk_has_filesystem(block_types[t]))
-			return block_types[t];
-	return NULL;
+	if (!disk_has_filesystem("fuseblk"))
+		return "this kernel has no fuseblk (CONFIG_FUSE_FS, CONFIG_BLOCK)";
+	return disk_make(&at->disk, at->dir);
 }
 
-#define NO_BLOCK_TYPE "this kernel has none of ext2, ext4 and vfat"
+TEST_F_TIMEOUT(fidelity, slow_shutdown_is_over, NSP_TIMEOUT)
+{
+	const char *why = make_fuseblk(&self->at);
+
+	if (why)
+		SKIP(return, "%s", why);
+	check_slow_shutdown(_metadata, self, NULL);
+}
+
+/* The daemon's own calls do not wait for what the daemon is to answer. */
+TEST_F_TIMEOUT(fidelity, daemon_waits_not_for_itself, NSP_TIMEOUT)
+{
+	const char *why = make_fuseblk(&self->at);
+	int i;
+
+	if (why)
+		SKIP(return, "%s", why);
+	for (i = 0; i < HANGS; i++)
+		check_slow_shutdown(_metadata, self, self->at.dir);
+}
+
+/* Nor do those of people who have nothing to do with it. */
+TEST_F_TIMEOUT(fidelity, hang_of_another_holds_up_nobody, NSP_TIMEOUT)
+{
+	const char *why = make_fuseblk(&self->at);
+	struct row row = {
+		.dev = self->at.disk.dev,
+		.mnt = self->at.mnt,
+		.type = "fuseblk",
+		.flush = self->flush,
+		.mount = mount_fuse,
+	};
+	struct fuse_in_header header;
+	struct held held;
+	pid_t pid;
+	int i;
+
+	if (why)
+		SKIP(return, "%s", why);
+	for (i = 0; i < HANGS; i++) {
+		row.arg = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+		ASSERT_LE(0, row.arg);
+		ASSERT_EQ(0, held_open(&held, &row));
+		pid = held_start(&held);
+		ASSERT_LT(0, pid);
+		held_go(&held);
+		ASSERT_EQ(0, wait_for_destroy(row.arg, &header));
+		EXPECT_EQ(0, nsp_run(live_as_usual, self->at.dir));
+		ASSERT_EQ(0, answer_destroy(row.arg, &header));
+		ASSERT_EQ(0, nsp_wait(pid));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, opens_exclusively(&row));
+		close(row.arg);
+	}
+}
 
 /*
- * What /proc/PID/@what is, held open from outside, is the last hold on a device
- * that a dead task had mounted.  Is what close(2) does to be flushed?
+ * What /proc/PID/@what is, held open from outside, is the last hold on a namespace
+ * that had a device mounted.
  */
 static void check_hold(struct __test_metadata *_metadata,
-		       FIXTURE_DATA(fidelity) *self, const char *what,
-		       bool close_defers)
+		       FIXTURE_DATA(fidelity) *self, const char *what)
 {
 	struct row row = {
 		.mnt = self->at.mnt,
@@ -649,25 +483,15 @@ static void check_hold(struct __test_metadata *_metadata,
 		EXPECT_EQ(-1, open(row.dev, O_RDWR | O_EXCL | O_CLOEXEC));
 		EXPECT_EQ(EBUSY, errno);
 		ASSERT_EQ(0, close(fd));
-		if (close_defers)
-			ASSERT_EQ(0, settle(&row));
+		ASSERT_EQ(0, settle(&row));
 		EXPECT_EQ(0, opens_exclusively(&row));
 	}
-}
-
-/* An fd on a file of a dead namespace. */
-TEST_F_TIMEOUT(fidelity, open_file_is_the_last_hold, NSP_TIMEOUT)
-{
-	char what[96];
-
-	snprintf(what, sizeof(what), "root%s", self->at.mnt);
-	check_hold(_metadata, self, what, false);
 }
 
 /* A namespace that an fd keeps alive dies by close(2). */
 TEST_F_TIMEOUT(fidelity, namespace_pinned_by_fd, NSP_TIMEOUT)
 {
-	check_hold(_metadata, self, "ns/mnt", true);
+	check_hold(_metadata, self, "ns/mnt");
 }
 
 /* So does one whose mounts somebody reads. */
@@ -676,7 +500,7 @@ TEST_F_TIMEOUT(fidelity, namespace_pinned_by_reader, NSP_TIMEOUT)
 	if (!nsp_linux(3, 17) && !strcmp(variant->mode, "safe") &&
 	    !access("/sys/module/nsproxy_defer/initstate", F_OK))
 		SKIP(return, "up to Linux 3.16 the module does not see such a hold");
-	check_hold(_metadata, self, "mounts", true);
+	check_hold(_metadata, self, "mounts");
 }
 
 static int make_segment(const struct row *row)
@@ -735,51 +559,194 @@ TEST_F_TIMEOUT(fidelity, ipc_namespace_pinned_by_fd, NSP_TIMEOUT)
 	}
 }
 
-/* Is IN_UNMOUNT there to be read, once the last who has @type mounted is dead? */
-static bool sees_unmount(struct __test_metadata *_metadata,
-			 FIXTURE_DATA(fidelity) *self, const char *type)
+/* A watch on what is mounted, of an inotify that outlives it. */
+struct watch {
+	int fd;
+	volatile unsigned int seen;
+};
+
+static int mount_watched(const struct row *row)
+{
+	struct watch *watch = row->data;
+
+	CHECK(!mount(row->dev, row->mnt, row->type, 0, row->options));
+	watch->seen = 0;
+	CHECK(inotify_add_watch(watch->fd, row->mnt, IN_DELETE_SELF) >= 0);
+	return 0;
+}
+
+/* Who reads them first keeps them for the other one that looks. */
+static unsigned int read_events(struct watch *watch)
+{
+	struct inotify_event event;
+
+	while (read(watch->fd, &event, sizeof(event)) == sizeof(event))
+		watch->seen |= event.mask;
+	return watch->seen & (IN_UNMOUNT | IN_IGNORED);
+}
+
+static int watch_is_over(const struct row *row)
+{
+	CHECK(read_events(row->data) == row->arg);
+	return 0;
+}
+
+/* What a watch on what has no contents to be missed is told is up to the kernel. */
+TEST_F_TIMEOUT(fidelity, inotify_sees_unmount, NSP_TIMEOUT)
+{
+	static const char *const types[] = { "tmpfs", "proc", "ramfs" };
+	struct watch *watch = nsp_shared(sizeof(*watch));
+	struct row row = {
+		.dev = "none",
+		.mnt = self->at.mnt,
+		.flush = self->flush,
+		.rounds = self->rounds,
+		.mount = mount_watched,
+		.check = watch_is_over,
+		.data = watch,
+	};
+	size_t t;
+
+	ASSERT_NE(NULL, watch);
+	for (t = 0; t < ARRAY_SIZE(types); t++) {
+		row.type = types[t];
+		watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+		ASSERT_LE(0, watch->fd);
+		ASSERT_EQ(0, nsp_set("mode", "off"));
+		ASSERT_EQ(0, nsp_run(live_row, &row));
+		row.arg = read_events(watch);
+		ASSERT_EQ(0, nsp_set("mode", variant->mode));
+		if (strcmp(row.type, "proc"))
+			EXPECT_EQ(IN_UNMOUNT | IN_IGNORED, row.arg);
+		EXPECT_EQ(0, run_row(&row)) {
+			TH_LOG("%s", row.type);
+		}
+		close(watch->fd);
+	}
+}
+
+/* How many marks of mounts has this fanotify? */
+static int count_marks(int fd)
+{
+	char path[64], line[256];
+	int marks = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		marks += !strncmp(line, "fanotify mnt_id:", 16);
+	fclose(file);
+	return marks;
+}
+
+static int mount_marked(const struct row *row)
+{
+	CHECK(!mount_row(row));
+	/* Nothing happens to it that would make an event, which holds it. */
+	CHECK(!fanotify_mark(row->arg, FAN_MARK_ADD | FAN_MARK_MOUNT,
+			     FAN_CLOSE_WRITE, AT_FDCWD, row->mnt));
+	CHECK(count_marks(row->arg) == 1);
+	return 0;
+}
+
+static int mark_is_gone(const struct row *row)
+{
+	CHECK(count_marks(row->arg) == 0);
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, fanotify_mark_is_gone, NSP_TIMEOUT)
 {
 	struct row row = {
 		.dev = "none",
 		.mnt = self->at.mnt,
-		.type = type,
+		.type = "tmpfs",
 		.flush = self->flush,
 		.rounds = self->rounds,
+		.mount = mount_marked,
+		.check = mark_is_gone,
+		.arg = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC, O_RDONLY),
 	};
-	struct inotify_event event = { 0 };
-	struct held held;
-	char path[160];
-	int fd, wd;
-	ssize_t n;
-	pid_t pid;
 
-	ASSERT_EQ(0, held_open(&held, &row));
-	pid = held_start(&held);
-	ASSERT_LT(0, pid);
-	fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	ASSERT_LE(0, fd);
-	snprintf(path, sizeof(path), "/proc/%d/root%s", (int)pid, self->at.mnt);
-	wd = inotify_add_watch(fd, path, IN_DELETE_SELF);
-	ASSERT_LE(0, wd);
-	held_go(&held);
-	ASSERT_EQ(0, nsp_wait(pid));
-	ASSERT_EQ(0, settle(&row));
-	n = read(fd, &event, sizeof(event));
-	ASSERT_TRUE(n == sizeof(event) || errno == EAGAIN);
-	close(fd);
-	return event.mask & IN_UNMOUNT;
+	if (row.arg < 0 && errno == ENOSYS)
+		SKIP(return, "this kernel has no fanotify (CONFIG_FANOTIFY)");
+	ASSERT_LE(0, row.arg);
+	EXPECT_EQ(0, run_row(&row));
+	close(row.arg);
 }
 
-TEST_F_TIMEOUT(fidelity, inotify_sees_unmount, NSP_TIMEOUT)
+/*
+ * sysfs has a superblock for each network namespace, and finds it again: one that
+ * the dead had read-only is not handed out to the next who asks.
+ */
+static int stay_in_net(void *arg)
 {
-	bool proc;
+	const int *ready = arg;
 
-	EXPECT_TRUE(sees_unmount(_metadata, self, "tmpfs"));
-	/* It has no contents to be missed. Old kernels tell nobody of its end. */
-	ASSERT_EQ(0, nsp_set("mode", "off"));
-	proc = sees_unmount(_metadata, self, "proc");
-	ASSERT_EQ(0, nsp_set("mode", variant->mode));
-	EXPECT_EQ(proc, sees_unmount(_metadata, self, "proc"));
+	CHECK(!unshare(CLONE_NEWNET));
+	CHECK(write(*ready, "x", 1) == 1);
+	while (pause())
+		;
+	return 0;
+}
+
+static int mount_sysfs_read_only(const struct row *row)
+{
+	CHECK(!setns(row->arg, CLONE_NEWNET));
+	CHECK(!mount(row->dev, row->mnt, row->type, MS_RDONLY, NULL));
+	return 0;
+}
+
+static int mount_sysfs_writable(void *arg)
+{
+	const struct row *row = arg;
+	struct statvfs st;
+
+	CHECK(!setns(row->arg, CLONE_NEWNET));
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount(row->dev, row->mnt, row->type, 0, NULL));
+	CHECK(!statvfs(row->mnt, &st));
+	CHECK(!(st.f_flag & ST_RDONLY));
+	return umount_row(row);
+}
+
+static int sysfs_is_writable(const struct row *row)
+{
+	CHECK(!nsp_run(mount_sysfs_writable, (void *)row));
+	return settle(row);
+}
+
+TEST_F_TIMEOUT(fidelity, sysfs_is_writable_again, NSP_TIMEOUT)
+{
+	struct row row = {
+		.dev = "none",
+		.mnt = self->at.mnt,
+		.type = "sysfs",
+		.flush = self->flush,
+		.rounds = self->rounds,
+		.mount = mount_sysfs_read_only,
+		.check = sysfs_is_writable,
+	};
+	char path[64], c;
+	int ready[2];
+	pid_t pid;
+
+	if (!nsp_supported(CLONE_NEWNET))
+		SKIP(return, "this kernel lacks network namespaces");
+	ASSERT_EQ(0, pipe2(ready, O_CLOEXEC));
+	pid = nsp_start(stay_in_net, &ready[1]);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(1, read(ready[0], &c, 1));
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+	row.arg = open(path, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, row.arg);
+	EXPECT_EQ(0, run_row(&row));
+	close(row.arg);
+	EXPECT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(128 + SIGKILL, nsp_wait(pid));
 }
 
 /* Nothing is passed on to a namespace that is dead, and nothing stays there. */
@@ -851,7 +818,7 @@ TEST_F_TIMEOUT(fidelity, propagated_by_the_dead, NSP_TIMEOUT)
 		ASSERT_EQ(0, settle(&row));
 		EXPECT_EQ(-1, open(row.dev, O_RDWR | O_EXCL | O_CLOEXEC));
 		EXPECT_EQ(EBUSY, errno);
-		EXPECT_EQ(0, umount(point));
+		EXPECT_EQ(0, umount_row(&row));
 		EXPECT_EQ(0, opens_exclusively(&row));
 	}
 	ASSERT_EQ(0, umount(self->at.mnt));
@@ -1113,10 +1080,10 @@ TEST_F_TIMEOUT(fidelity, one_after_the_other, NSP_TIMEOUT)
 	}
 }
 
-/* umount(2) is final, whatever is pending, and without a flush. */
+/* umount(2) is final, though others had it mounted, too, until just now. */
 TEST_F_TIMEOUT(fidelity, umount_is_final, NSP_TIMEOUT)
 {
-	struct row row = { .mnt = self->at.mnt };
+	struct row row = { .mnt = self->at.mnt, .flush = self->flush };
 	const char *why = disk_make(&self->at.disk, self->at.dir);
 	const char *type = block_type();
 	struct row nothing = {};
@@ -1135,7 +1102,7 @@ TEST_F_TIMEOUT(fidelity, umount_is_final, NSP_TIMEOUT)
 		ASSERT_LT(0, pid);
 		held_go(&held);
 		ASSERT_EQ(0, nsp_wait(pid));
-		ASSERT_EQ(0, umount(row.mnt));
+		ASSERT_EQ(0, umount_row(&row));
 		EXPECT_EQ(0, opens_exclusively(&row)) {
 			TH_LOG("round %d", i);
 		}
@@ -1162,7 +1129,11 @@ static int live_on_image(void *arg)
  */
 TEST_F_TIMEOUT(fidelity, not_busy_by_the_dead, NSP_TIMEOUT)
 {
-	struct row row = { .mnt = self->at.mnt, .type = block_type() };
+	struct row row = {
+		.mnt = self->at.mnt,
+		.type = block_type(),
+		.flush = self->flush,
+	};
 	char own[128];
 	int i;
 
@@ -1179,7 +1150,8 @@ TEST_F_TIMEOUT(fidelity, not_busy_by_the_dead, NSP_TIMEOUT)
 		ASSERT_EQ(0, mount("none", row.mnt, "tmpfs", 0, NULL));
 		ASSERT_EQ(0, mount("none", row.mnt, NULL, MS_PRIVATE, NULL));
 		ASSERT_EQ(0, nsp_run(live_on_image, &row));
-		ASSERT_EQ(0, umount(row.mnt)) {
+		ASSERT_EQ(0, settle(&row));
+		ASSERT_EQ(0, umount_row(&row)) {
 			TH_LOG("round %d: %s", i, strerror(errno));
 		}
 	}

@@ -23,6 +23,26 @@ static inline int fuse_read_request(int fuse, struct fuse_in_header *header)
 	return 0;
 }
 
+/* With an error, or with @size bytes of data. */
+static inline int fuse_answer(int fuse, const struct fuse_in_header *header, int error,
+			      const void *data, size_t size)
+{
+	struct {
+		struct fuse_out_header header;
+		char data[256];
+	} reply = {
+		.header.unique = header->unique,
+		.header.error = -error,
+		.header.len = sizeof(reply.header) + size,
+	};
+
+	if (size > sizeof(reply.data))
+		return -1;
+	if (size)
+		memcpy(reply.data, data, size);
+	return write(fuse, &reply, reply.header.len) == reply.header.len ? 0 : -1;
+}
+
 static inline int fuse_answer_init(int fuse, const struct fuse_in_header *header)
 {
 	struct {

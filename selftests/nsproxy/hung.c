@@ -1,47 +1,100 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The promise: a file system that does not answer, in one dying mount
- * namespace, does not hold up the release of any other, nor for ever an
- * umount(2) that waits for what is pending; a flush that waits for it can be
- * killed; and once it answers or is aborted, it is released like the rest.
+ * The promise: a file system that does not answer stalls nobody but those who use
+ * it.  Where a task shuts it down itself, as on every kernel, that task hangs in
+ * its exit; where that was left to the worker, nobody does but who flushes, and
+ * such a wait can be killed.  All others go on, whatever they unmount, remove or
+ * leave, and when it answers or is aborted it is released like the rest.
+ *
+ * Up to Linux 3.16 umount(2) waits for whatever is pending, and gives up on what
+ * hangs.
  */
 #include "hang.h"
+#include "namespaces.h"
+
+/* How many releases run at once, NSPROXY_DEFER_SLOTS in the kernel. */
+#define HANDS 128
 
 FIXTURE(hung)
 {
 	struct place at;
-	struct hang hang;
-	pid_t kin[2];
+	struct hang *hangs;
+	int nr_hangs;
+	char timeout[32];
 };
+
+#define HUNG_TASK_TIMEOUT "/proc/sys/kernel/hung_task_timeout_secs"
 
 FIXTURE_SETUP(hung)
 {
-	self->hang.fuse = -1;
+	self->hangs = calloc(HANDS, sizeof(*self->hangs));
+	ASSERT_NE(NULL, self->hangs);
+	/* They hang on purpose, and on a slow machine for long. */
+	if (!nsp_get(HUNG_TASK_TIMEOUT, self->timeout, sizeof(self->timeout)))
+		ASSERT_EQ(0, nsp_put(HUNG_TASK_TIMEOUT, "0"));
 	ASSERT_EQ(0, place_make(&self->at, "all"));
 }
 
 FIXTURE_TEARDOWN(hung)
 {
-	size_t i;
+	int i;
 
-	/* With the last descriptor closed, the kernel aborts the connection. */
-	if (self->hang.fuse >= 0)
-		close(self->hang.fuse);
-	for (i = 0; i < ARRAY_SIZE(self->kin); i++) {
-		if (self->kin[i] <= 0)
-			continue;
-		kill(self->kin[i], SIGKILL);
-		nsp_wait(self->kin[i]);
-	}
+	for (i = 0; i < self->nr_hangs; i++)
+		hang_end(&self->hangs[i]);
 	EXPECT_EQ(0, nsp_flush());
+	EXPECT_TRUE(nsp_all_released());
+	for (i = 0; i < self->nr_hangs; i++)
+		disk_drop(&self->hangs[i].disk);
+	if (self->timeout[0])
+		EXPECT_EQ(0, nsp_put(HUNG_TASK_TIMEOUT, self->timeout));
 	EXPECT_EQ(0, place_drop(&self->at));
 }
 
-static int short_life(void *arg)
+/* One more that hangs, in the worker or a task: NULL, or what this kernel lacks. */
+#define HANG(what)							\
+	hang_##what(_metadata, &self->hangs[self->nr_hangs++], &self->at)
+
+/* How often somebody waited for others, who had nothing to do with him. */
+static long waits_for_others(void)
 {
-	(void)arg;
-	CHECK(!unshare(CLONE_NEWNS));
+	return nsp_num("stats/flush_umount") + nsp_num("stats/flush_last") +
+	       nsp_num("stats/waited_superblock") + nsp_num("stats/waited_bound");
+}
+
+static int use_mounts(void *arg)
+{
+	const char *dir = arg;
+	char mnt[128], file[128], other[128];
+	int fd;
+
+	snprintf(mnt, sizeof(mnt), "%s/other", dir);
+	snprintf(file, sizeof(file), "%s/file", dir);
+	snprintf(other, sizeof(other), "%s/file2", dir);
+	CHECK(!nsp_own_mounts());
+	CHECK(!mkdir(mnt, 0700));
+	CHECK(!mount("none", mnt, "tmpfs", 0, NULL));
+	CHECK(!umount(mnt));
+	CHECK(!mount("none", mnt, "ramfs", 0, NULL));
+	CHECK(!umount2(mnt, MNT_DETACH));
+	fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(fd >= 0);
+	CHECK(!rename(file, other));
+	CHECK(!unlink(other) && !close(fd));
+	CHECK(!rmdir(mnt));
 	return 0;
+}
+
+/* All that others do, who have nothing to do with what hangs. */
+static int do_as_others(const char *dir)
+{
+	int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK(!nsp_run(use_mounts, (void *)dir));
+	CHECK(!nsp_run(nsp_short_life, NULL));
+	CHECK(!unshare(CLONE_NEWNS));
+	CHECK(!setns(fd, CLONE_NEWNS));
+	return close(fd);
 }
 
 static int run_flush(void *arg)
@@ -50,17 +103,22 @@ static int run_flush(void *arg)
 	return -nsp_flush();
 }
 
-static int run_umount(void *arg)
+static bool is_over(pid_t pid)
 {
-	const char *dir = arg;
-	char other[128];
+	siginfo_t info = { .si_pid = 0 };
 
-	snprintf(other, sizeof(other), "%s/other", dir);
-	CHECK(!nsp_own_mounts());
-	CHECK(!mkdir(other, 0700));
-	CHECK(!mount("none", other, "ramfs", 0, NULL));
-	CHECK(!umount(other));
-	return 0;
+	return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid;
+}
+
+/* Start a flush that has to wait, and return when it does. */
+static pid_t start_flush(void)
+{
+	long before = nsp_num("stats/flush_user");
+	pid_t pid = nsp_start(run_flush, NULL);
+
+	while (nsp_num("stats/flush_user") == before && !is_over(pid))
+		sched_yield();
+	return pid;
 }
 
 #define NR_OTHERS 20
@@ -68,59 +126,173 @@ static int run_umount(void *arg)
 TEST_F_TIMEOUT(hung, others_drain, NSP_TIMEOUT)
 {
 	const struct timespec nap = { .tv_nsec = 1000 * 1000 };
-	const char *why;
+	const char *why = HANG(release);
+	pid_t flusher;
 	long before;
-	int i, fd;
+	int fd;
 
-	why = hang_make(_metadata, &self->hang, &self->at);
 	if (why)
 		SKIP(return, "%s", why);
 	before = nsp_num("stats/released");
-	for (i = 0; i < NR_OTHERS; i++)
-		ASSERT_EQ(0, nsp_run(short_life, NULL));
+	ASSERT_EQ(0, nsp_leave(NR_OTHERS));
 	/* A flush would wait for the one that hangs; the rest go by themselves. */
 	while (nsp_num("stats/released") < before + NR_OTHERS)
 		nanosleep(&nap, NULL);
 	EXPECT_EQ(1, nsp_num("pending"));
 
 	/* Who flushes waits, and may be killed. */
-	self->kin[0] = nsp_start(run_flush, NULL);
-	ASSERT_LT(0, self->kin[0]);
-	EXPECT_EQ(0, waitpid(self->kin[0], NULL, WNOHANG));
-	EXPECT_EQ(0, kill(self->kin[0], SIGKILL));
-	EXPECT_EQ(128 + SIGKILL, nsp_wait(self->kin[0]));
-	self->kin[0] = 0;
+	flusher = start_flush();
+	ASSERT_LT(0, flusher);
+	EXPECT_FALSE(is_over(flusher));
+	EXPECT_EQ(0, nsp_end(flusher));
 	EXPECT_EQ(1, nsp_num("pending"));
 
-	ASSERT_EQ(0, nsp_put(self->hang.abort, "1")) {
-		TH_LOG("%s", self->hang.abort);
+	ASSERT_EQ(0, nsp_put(self->hangs[0].abort, "1")) {
+		TH_LOG("%s", self->hangs[0].abort);
 	}
 	EXPECT_EQ(0, nsp_flush());
-	EXPECT_EQ(0, nsp_num("pending"));
-	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
-	fd = open(self->at.disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	EXPECT_TRUE(nsp_all_released());
+	fd = open(self->hangs[0].disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
 	EXPECT_LE(0, fd);
 	close(fd);
 }
 
 /*
- * Every umount(2) of the machine waits for what is pending, so it must not
- * wait for ever; what it unmounts itself is final all the same.
+ * Up to 3.16 every umount(2) of the machine waits for what is pending, so it must
+ * not wait for ever; what it unmounts itself is final all the same.
  */
-TEST_F_TIMEOUT(hung, umount_gives_up, NSP_TIMEOUT)
+TEST_F_TIMEOUT(hung, others_go_on, NSP_TIMEOUT)
 {
-	const char *why;
+	const char *why = HANG(release);
+	long before;
 
-	why = hang_make(_metadata, &self->hang, &self->at);
 	if (why)
 		SKIP(return, "%s", why);
-	self->kin[0] = nsp_start(run_umount, self->at.dir);
-	ASSERT_LT(0, self->kin[0]);
-	EXPECT_EQ(0, nsp_wait(self->kin[0]));
-	self->kin[0] = 0;
-	/* It is there still, and it may be that the one who unmounted is too. */
+	before = waits_for_others();
+	EXPECT_EQ(0, do_as_others(self->at.dir));
+	if (nsp_defers_mounts()) {
+		ASSERT_EQ(0, nsp_set("mode", "safe"));
+		EXPECT_EQ(0, do_as_others(self->at.dir));
+		EXPECT_EQ(before, waits_for_others());
+	}
+	/* It hangs still. */
 	EXPECT_LE(1, nsp_num("pending"));
-	ASSERT_EQ(0, nsp_put(self->hang.abort, "1"));
+}
+
+/* Who uses it hangs, as on every kernel, and nobody else does. */
+TEST_F_TIMEOUT(hung, others_go_on_in_safe, NSP_TIMEOUT)
+{
+	const char *why;
+	long before;
+	int fd;
+
+	if (!nsp_defers_mounts())
+		SKIP(return, "up to Linux 3.16 umount(2) waits for what is pending");
+	ASSERT_EQ(0, nsp_set("mode", "safe"));
+	why = HANG(exit);
+	if (why)
+		SKIP(return, "%s", why);
+	before = waits_for_others();
+	EXPECT_EQ(0, nsp_num("pending"));
+	EXPECT_EQ(0, do_as_others(self->at.dir));
+	ASSERT_EQ(0, nsp_set("mode", "all"));
+	EXPECT_EQ(0, do_as_others(self->at.dir));
+	EXPECT_EQ(before, waits_for_others());
+	EXPECT_EQ(0, nsp_flush());
+	EXPECT_FALSE(is_over(self->hangs[0].task));
+
+	ASSERT_EQ(0, nsp_put(self->hangs[0].abort, "1"));
+	EXPECT_EQ(0, nsp_wait(self->hangs[0].task));
+	self->hangs[0].task = 0;
+	fd = open(self->hangs[0].disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	EXPECT_LE(0, fd);
+	close(fd);
+}
+
+TEST_F_TIMEOUT(hung, flush_waits_for_what_was_before, NSP_TIMEOUT)
+{
+	const char *why = HANG(release);
+	pid_t first, second;
+
+	if (why)
+		SKIP(return, "%s", why);
+	first = start_flush();
+	ASSERT_LT(0, first);
+	ASSERT_EQ(NULL, HANG(release));
+	second = start_flush();
+	ASSERT_LT(0, second);
+	EXPECT_FALSE(is_over(first));
+
+	/* If it waited for what came later, the test would not come to its end. */
+	ASSERT_EQ(0, nsp_put(self->hangs[0].abort, "1"));
+	EXPECT_EQ(0, nsp_wait(first));
+	EXPECT_EQ(1, nsp_num("pending"));
+	EXPECT_FALSE(is_over(second));
+	ASSERT_EQ(0, nsp_put(self->hangs[1].abort, "1"));
+	EXPECT_EQ(0, nsp_wait(second));
+	EXPECT_EQ(0, nsp_num("pending"));
+}
+
+#define NR_FLUSHERS 200
+
+TEST_F_TIMEOUT(hung, many_flush, NSP_TIMEOUT)
+{
+	long before = nsp_num("stats/flush_user");
+	const char *why = HANG(release);
+	pid_t pids[NR_FLUSHERS];
+	int i;
+
+	if (why)
+		SKIP(return, "%s", why);
+	for (i = 0; i < NR_FLUSHERS; i++) {
+		pids[i] = nsp_start(run_flush, NULL);
+		ASSERT_LT(0, pids[i]);
+	}
+	while (nsp_num("stats/flush_user") < before + NR_FLUSHERS)
+		sched_yield();
+	/* One in four is called off. */
+	for (i = 0; i < NR_FLUSHERS; i += 4)
+		EXPECT_EQ(0, nsp_end(pids[i]));
+	for (i = 1; i < NR_FLUSHERS; i++)
+		EXPECT_FALSE(i % 4 && is_over(pids[i]));
+	ASSERT_EQ(0, nsp_put(self->hangs[0].abort, "1"));
+	for (i = 1; i < NR_FLUSHERS; i++)
+		if (i % 4)
+			EXPECT_EQ(0, nsp_wait(pids[i]));
+	EXPECT_EQ(0, nsp_num("pending"));
+}
+
+TEST_F_TIMEOUT(hung, all_hands_are_busy, 2 * NSP_TIMEOUT)
+{
+	long waits, released;
+	const char *why;
+	pid_t flusher;
+	int i;
+
+	for (i = 0; i < HANDS; i++) {
+		why = HANG(release);
+		if (why)
+			SKIP(return, "%s", why);
+	}
+	released = nsp_num("stats/released");
+	waits = waits_for_others();
+	ASSERT_EQ(0, nsp_leave(NR_OTHERS));
+	if (nsp_defers_mounts()) {
+		EXPECT_EQ(0, do_as_others(self->at.dir));
+		EXPECT_EQ(waits, waits_for_others());
+	}
+	EXPECT_LE(HANDS + NR_OTHERS, nsp_num("pending"));
+	flusher = start_flush();
+	ASSERT_LT(0, flusher);
+	EXPECT_EQ(0, nsp_end(flusher));
+	EXPECT_EQ(released, nsp_num("stats/released"));
+
+	/* One hand does all that is left. */
+	ASSERT_EQ(0, nsp_put(self->hangs[0].abort, "1"));
+	while (nsp_num("stats/released") < released + 1 + NR_OTHERS)
+		sched_yield();
+	for (i = 1; i < HANDS; i++)
+		ASSERT_EQ(0, nsp_put(self->hangs[i].abort, "1"));
 	EXPECT_EQ(0, nsp_flush());
 	EXPECT_EQ(0, nsp_num("pending"));
 }

@@ -11,6 +11,7 @@
  * NSPROXY_TEST_CYCLES says how often to load and unload.
  */
 #include <elf.h>
+#include <poll.h>
 
 #include "gp.h"
 #include "hang.h"
@@ -244,8 +245,9 @@ static const char *default_mode(void)
 
 	if (uname(&uts))
 		abort();
-	if (nsp_linux(3, 17) || strstr(uts.version, " SMP ") ||
-	    strstr(uts.version, " PREEMPT "))
+	if (nsp_linux(3, 17))
+		return "safe";
+	if (strstr(uts.version, " SMP ") || strstr(uts.version, " PREEMPT "))
 		return "all";
 	return "off";
 }
@@ -254,17 +256,18 @@ static const char *default_mode(void)
 static void check_deferring(struct __test_metadata *_metadata, const char *mode,
 			    const struct hooks *hooks)
 {
-	long n = 3, before = nsp_num("stats/deferred");
+	long n = 3, before = nsp_unwaited();
 	char text[64];
 
 	ASSERT_EQ(0, nsp_get(NSP_DIR "/mode", text, sizeof(text)));
 	EXPECT_STREQ(mode, text);
 	EXPECT_EQ(0, nsp_run(leave_namespaces, &n));
-	if (!strcmp(mode, "all")) {
-		EXPECT_TRUE(hooks_are_there(hooks));
-		EXPECT_LE(before + n, nsp_num("stats/deferred"));
+	if (!strcmp(mode, "off")) {
+		EXPECT_EQ(before, nsp_unwaited());
 	} else {
-		EXPECT_EQ(before, nsp_num("stats/deferred"));
+		EXPECT_TRUE(hooks_are_there(hooks));
+		if (nsp_defers_mounts() || !strcmp(mode, "all"))
+			EXPECT_LE(before + n, nsp_unwaited());
 	}
 }
 
@@ -280,8 +283,7 @@ TEST_F_TIMEOUT(life, parameters, NSP_TIMEOUT)
 	check_kernel_as_before(_metadata, &self->hooks);
 
 	ASSERT_EQ(0, load("mode=safe max_pending=5"));
-	ASSERT_EQ(0, nsp_get(NSP_DIR "/mode", text, sizeof(text)));
-	EXPECT_STREQ("safe", text);
+	check_deferring(_metadata, "safe", &self->hooks);
 	EXPECT_EQ(5, nsp_num("max_pending"));
 	ASSERT_EQ(0, unload());
 
@@ -308,8 +310,8 @@ TEST_F_TIMEOUT(life, off_redirects_nothing, NSP_TIMEOUT)
 	check_deferring(_metadata, "all", &self->hooks);
 	ASSERT_EQ(0, nsp_set("mode", "off"));
 	check_deferring(_metadata, "off", &self->hooks);
-	ASSERT_EQ(0, nsp_set("mode", "all"));
-	check_deferring(_metadata, "all", &self->hooks);
+	ASSERT_EQ(0, nsp_set("mode", "safe"));
+	check_deferring(_metadata, "safe", &self->hooks);
 	ASSERT_EQ(0, unload());
 	check_kernel_as_before(_metadata, &self->hooks);
 }
@@ -444,23 +446,68 @@ static int load_edited(const char *section, const char *string)
 	return err;
 }
 
+static void check_missing(struct __test_metadata *_metadata, const char *symbol,
+			  const struct hooks *hooks)
+{
+	char edited[64];
+	int log = open_log();
+
+	snprintf(edited, sizeof(edited), "%s", symbol);
+	edited[strlen(edited) - 1] = 'x';
+	EXPECT_EQ(-ENOENT, load_edited(".rodata", symbol)) {
+		TH_LOG("%s", symbol);
+	}
+	if (log >= 0)
+		EXPECT_TRUE(was_logged(log, edited)) {
+			TH_LOG("%s", edited);
+		}
+	close(log);
+	check_kernel_as_before(_metadata, hooks);
+}
+
 /* What cannot be found is named. */
 TEST_F_TIMEOUT(life, symbol_missing, NSP_TIMEOUT)
 {
-	const char *edited = "__cleanup_mnx";
+	static const char *const mounts[] = {
+		"namespace_unlock", "unmounted", "mount_lock", "__cleanup_mnt",
+		"inc_ucount", "delayed_fput_work",
+	};
+	static const char *const namespaces[] = {
+		"switch_task_namespaces", "free_nsproxy", "delayed_fput_work",
+	};
+	size_t i;
+
+	NEEDS_REDIRECT();
+	if (nsp_defers_mounts()) {
+		for (i = 0; i < ARRAY_SIZE(mounts); i++)
+			check_missing(_metadata, mounts[i], &self->hooks);
+	} else {
+		for (i = 0; i < ARRAY_SIZE(namespaces); i++)
+			check_missing(_metadata, namespaces[i], &self->hooks);
+	}
+}
+
+/*
+ * Where the kernel does not tell how a mount looks, a module that was built in
+ * its sources knows, and another one says what it wants.
+ */
+TEST_F_TIMEOUT(life, layout_missing, NSP_TIMEOUT)
+{
 	int log = open_log();
 	int err;
 
 	NEEDS_REDIRECT();
-	err = load_edited(".rodata", "__cleanup_mnt");
-	/* The module for kernels up to 3.16 has no use for that one. */
-	if (err == -ENOEXEC) {
-		edited = "delayed_fput_worx";
-		err = load_edited(".rodata", "delayed_fput_work");
+	if (!nsp_defers_mounts())
+		SKIP(return, "up to Linux 3.16 the module looks into no mount");
+	err = load_edited(".rodata", "__start_BTF");
+	if (!err) {
+		check_deferring(_metadata, "safe", &self->hooks);
+		ASSERT_EQ(0, unload());
+	} else {
+		EXPECT_EQ(-EOPNOTSUPP, err);
+		if (log >= 0)
+			EXPECT_TRUE(was_logged(log, "CONFIG_DEBUG_INFO_BTF"));
 	}
-	ASSERT_EQ(-ENOENT, err);
-	if (log >= 0)
-		EXPECT_TRUE(was_logged(log, edited));
 	close(log);
 	check_kernel_as_before(_metadata, &self->hooks);
 }
@@ -531,6 +578,8 @@ static int prod(void *arg)
 		nsp_num("pending");
 		nsp_num("stats/grace_periods");
 		nsp_set("max_pending", "16");
+		nsp_set("mode", "safe");
+		nsp_num("stats/finished");
 		nsp_set("mode", "all");
 	}
 	return 0;
@@ -539,7 +588,8 @@ static int prod(void *arg)
 TEST_F_TIMEOUT(life, cycles_in_a_storm, 60 * NSP_TIMEOUT)
 {
 	static const char *const parameters[] = {
-		"mode=all", "mode=all max_pending=3", "mode=off", "",
+		"mode=all", "mode=safe", "mode=all max_pending=3", "mode=off",
+		"mode=safe max_pending=1", "",
 	};
 	long cycles = nsp_env("NSPROXY_TEST_CYCLES", 8);
 	struct nsp_storm storm;
@@ -580,13 +630,6 @@ struct user {
 	int gone[2];
 };
 
-static int short_life(void *arg)
-{
-	(void)arg;
-	CHECK(!unshare(CLONE_NEWNS));
-	return 0;
-}
-
 static int user_with_limit(void *arg)
 {
 	struct user *user = arg;
@@ -596,7 +639,7 @@ static int user_with_limit(void *arg)
 	CHECK(!nsp_own_user());
 	CHECK(!nsp_put("/proc/sys/user/max_mnt_namespaces", "40"));
 	for (i = 0; i < HELD; i++)
-		CHECK(!nsp_run(short_life, NULL));
+		CHECK(!nsp_run(nsp_short_life, NULL));
 	CHECK(write(user->ready[1], "x", 1) == 1);
 	CHECK(read(user->gone[0], &c, 1) == 1);
 	i = nsp_hold_many(CLONE_NEWNS, HELD);
@@ -632,6 +675,8 @@ TEST_F_TIMEOUT(life, unload_with_pending, NSP_TIMEOUT)
 		ASSERT_LT(0, pid);
 		close(user.ready[1]);
 		ASSERT_EQ(1, read(user.ready[0], &c, 1));
+		if (nsp_defers_mounts())
+			ASSERT_EQ(0, nsp_leave(3));
 		pending = nsp_num("pending");
 		ASSERT_LE(0, pending);
 		with_pending += pending > 0;
@@ -652,14 +697,20 @@ static int run_unload(void *arg)
 	return -unload();
 }
 
+static void nap(void)
+{
+	const struct timespec nap = { .tv_nsec = 1000 * 1000 };
+
+	nanosleep(&nap, NULL);
+}
+
 /* How often that was seen, until the end or @most times. */
 static int watch_hooks(const struct hooks *hooks, int most)
 {
-	const struct timespec nap = { .tv_nsec = 1000 * 1000 };
 	int i;
 
 	for (i = 0; i < most && hooks_are_there(hooks); i++)
-		nanosleep(&nap, NULL);
+		nap();
 	return i;
 }
 
@@ -669,9 +720,9 @@ static int watch_hooks(const struct hooks *hooks, int most)
  */
 TEST_F_TIMEOUT(life, unload_outlasts_a_release, NSP_TIMEOUT)
 {
-	struct hang hang = { .fuse = -1 };
 	struct place at = { .mnt = "" };
 	int usual, most, fd;
+	struct hang hang;
 	const char *why;
 	pid_t pid;
 
@@ -685,7 +736,7 @@ TEST_F_TIMEOUT(life, unload_outlasts_a_release, NSP_TIMEOUT)
 
 	ASSERT_EQ(0, load("mode=all"));
 	ASSERT_EQ(0, place_make(&at, "all"));
-	why = hang_make(_metadata, &hang, &at);
+	why = hang_release(_metadata, &hang, &at);
 	if (why) {
 		place_drop(&at);
 		SKIP(return, "%s", why);
@@ -700,14 +751,189 @@ TEST_F_TIMEOUT(life, unload_outlasts_a_release, NSP_TIMEOUT)
 
 	ASSERT_EQ(0, nsp_put(hang.abort, "1"));
 	EXPECT_EQ(0, nsp_wait(pid));
-	fd = open(at.disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	fd = open(hang.disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
 	EXPECT_LE(0, fd);
 	close(fd);
-	close(hang.fuse);
+	hang_drop(&hang);
 	check_kernel_as_before(_metadata, &self->hooks);
 
 	ASSERT_EQ(0, load(""));
 	EXPECT_EQ(0, place_drop(&at));
+}
+
+/*
+ * Where a task shuts down a file system itself, which does not answer, it does so
+ * with nothing of the module on its stack.
+ */
+TEST_F_TIMEOUT(life, unload_leaves_an_exit_alone, NSP_TIMEOUT)
+{
+	struct place at = { .mnt = "" };
+	struct hang hang;
+	const char *why;
+	int fd;
+
+	NEEDS_REDIRECT();
+	if (!nsp_defers_mounts())
+		SKIP(return, "up to Linux 3.16 it is the module that shuts it down");
+	ASSERT_EQ(0, load("mode=safe"));
+	ASSERT_EQ(0, place_make(&at, "safe"));
+	why = hang_exit(_metadata, &hang, &at);
+	if (why) {
+		place_drop(&at);
+		SKIP(return, "%s", why);
+	}
+	EXPECT_EQ(0, unload());
+	check_kernel_as_before(_metadata, &self->hooks);
+	EXPECT_EQ(0, waitpid(hang.task, NULL, WNOHANG));
+	ASSERT_EQ(0, nsp_put(hang.abort, "1"));
+	EXPECT_EQ(0, nsp_wait(hang.task));
+	hang.task = 0;
+	fd = open(hang.disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	EXPECT_LE(0, fd);
+	close(fd);
+	hang_drop(&hang);
+
+	ASSERT_EQ(0, load(""));
+	EXPECT_EQ(0, place_drop(&at));
+}
+
+/*
+ * A mount that is taken off in the middle of a system call: its mountpoint is in a
+ * FUSE file system, which says that there is none any more when somebody walks
+ * there.  So the kernel unmounts what is on it, asks once more, and is kept waiting.
+ * What it unmounted is to be looked at on the way to user space.
+ */
+struct walk {
+	struct place at;
+	char mountpoint[96];
+	int fuse;
+	int mounted[2];
+	int go[2];
+};
+
+static int mount_and_walk(void *arg)
+{
+	struct walk *walk = arg;
+	char c;
+
+	CHECK(!mount("none", walk->mountpoint, "tmpfs", 0, NULL));
+	CHECK(write(walk->mounted[1], "x", 1) == 1);
+	CHECK(read(walk->go[0], &c, 1) == 1);
+	CHECK(access(walk->mountpoint, F_OK) && errno == ENOENT);
+	return 0;
+}
+
+static int mount_fuse(struct walk *walk)
+{
+	struct fuse_in_header header;
+	char options[128];
+
+	snprintf(walk->mountpoint, sizeof(walk->mountpoint), "%s/mountpoint",
+		 walk->at.mnt);
+	walk->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	CHECK(walk->fuse >= 0);
+	snprintf(options, sizeof(options),
+		 "fd=%d,rootmode=40000,user_id=0,group_id=0", walk->fuse);
+	CHECK(!mount("none", walk->at.mnt, "fuse", 0, options));
+	CHECK(!fuse_read_request(walk->fuse, &header));
+	CHECK(header.opcode == FUSE_INIT);
+	return fuse_answer_init(walk->fuse, &header);
+}
+
+/* The next question for a name in it. */
+static int next_lookup(struct walk *walk, struct fuse_in_header *header)
+{
+	do {
+		CHECK(!fuse_read_request(walk->fuse, header));
+	} while (header->opcode != FUSE_LOOKUP);
+	return 0;
+}
+
+/* Until the tmpfs is mounted there is a folder of that name. */
+static int serve_mount(struct walk *walk)
+{
+	const struct fuse_entry_out entry = {
+		.nodeid = 2,
+		.attr.ino = 2,
+		.attr.mode = S_IFDIR | 0700,
+		.attr.nlink = 2,
+	};
+	struct pollfd fds[] = {
+		{ .fd = walk->mounted[0], .events = POLLIN },
+		{ .fd = walk->fuse, .events = POLLIN },
+	};
+	struct fuse_in_header header;
+
+	for (;;) {
+		CHECK(poll(fds, ARRAY_SIZE(fds), -1) > 0);
+		if (fds[0].revents)
+			return 0;
+		CHECK(!next_lookup(walk, &header));
+		CHECK(!fuse_answer(walk->fuse, &header, 0, &entry, sizeof(entry)));
+	}
+}
+
+static int watch_task(pid_t pid, int most)
+{
+	siginfo_t info = { .si_pid = 0 };
+	int i;
+
+	for (i = 0; i < most; i++) {
+		if (waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
+		    info.si_pid)
+			break;
+		nap();
+	}
+	return i;
+}
+
+TEST_F_TIMEOUT(life, unload_outlasts_a_look, NSP_TIMEOUT)
+{
+	struct walk walk = { .at.mnt = "" };
+	struct fuse_in_header header;
+	pid_t walker, unloader;
+	int usual, most;
+
+	NEEDS_REDIRECT();
+	if (!nsp_defers_mounts())
+		SKIP(return, "up to Linux 3.16 no task has anything to look at");
+	if (access("/dev/fuse", F_OK))
+		SKIP(return, "no /dev/fuse: this kernel has no FUSE");
+	ASSERT_EQ(0, load("mode=safe"));
+	unloader = nsp_start(run_unload, NULL);
+	ASSERT_LT(0, unloader);
+	usual = watch_task(unloader, INT_MAX);
+	ASSERT_EQ(0, nsp_wait(unloader));
+
+	ASSERT_EQ(0, load("mode=safe"));
+	ASSERT_EQ(0, place_make(&walk.at, "safe"));
+	ASSERT_EQ(0, pipe(walk.mounted));
+	ASSERT_EQ(0, pipe(walk.go));
+	ASSERT_EQ(0, mount_fuse(&walk));
+	walker = nsp_start(mount_and_walk, &walk);
+	ASSERT_LT(0, walker);
+	ASSERT_EQ(0, serve_mount(&walk));
+	ASSERT_EQ(1, write(walk.go[1], "x", 1));
+	ASSERT_EQ(0, next_lookup(&walk, &header));
+	ASSERT_EQ(0, fuse_answer(walk.fuse, &header, ENOENT, NULL, 0));
+	ASSERT_EQ(0, next_lookup(&walk, &header));
+
+	unloader = nsp_start(run_unload, NULL);
+	ASSERT_LT(0, unloader);
+	most = 3 * usual + 3;
+	EXPECT_EQ(most, watch_task(unloader, most));
+	/* Others do not wait for that one. */
+	EXPECT_EQ(0, nsp_run(nsp_short_life, NULL));
+
+	ASSERT_EQ(0, fuse_answer(walk.fuse, &header, ENOENT, NULL, 0));
+	EXPECT_EQ(0, nsp_wait(walker));
+	EXPECT_EQ(0, nsp_wait(unloader));
+	check_kernel_as_before(_metadata, &self->hooks);
+	EXPECT_EQ(0, umount2(walk.at.mnt, MNT_DETACH));
+	close(walk.fuse);
+
+	ASSERT_EQ(0, load(""));
+	EXPECT_EQ(0, place_drop(&walk.at));
 }
 
 NSP_TEST_MAIN(prepare_life)

@@ -97,21 +97,6 @@ static inline bool nsp_differ_in(const struct nsp_ids *a,
 	return true;
 }
 
-/* A fork() with @flags; CLONE_NEWTIME has no room in those of clone(). */
-static inline pid_t nsp_clone(int flags)
-{
-	struct nsp_clone_args args = {
-		.flags = flags,
-		.exit_signal = SIGCHLD,
-	};
-
-	fflush(stdout);
-	fflush(stderr);
-	if (flags & CLONE_NEWTIME)
-		return nsp_clone3(&args);
-	return syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
-}
-
 /* A fork() with chosen pids, those of the innermost level first. */
 static inline pid_t nsp_clone_tids(int flags, const pid_t *tids, size_t size)
 {
@@ -165,24 +150,6 @@ static inline int nsp_free_pids(pid_t *pids, int n)
 	return 0;
 }
 
-/* nsp_start() and nsp_run() with flags. */
-static inline pid_t nsp_start_in(int flags, int (*fn)(void *), void *arg)
-{
-	pid_t pid = nsp_clone(flags);
-
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	_exit(fn(arg));
-}
-
-static inline int nsp_run_in(int flags, int (*fn)(void *), void *arg)
-{
-	pid_t pid = nsp_start_in(flags, fn, arg);
-
-	return pid < 0 ? -1 : nsp_wait(pid);
-}
-
 /* A task that stays in new namespaces until nsp_end(). */
 static inline int nsp_stay(void *arg)
 {
@@ -224,7 +191,7 @@ static inline long nsp_hear(int fd)
 struct nsp_background {
 	struct nsp_knobs knobs;
 	const char *mode;
-	long deferred;
+	long unwaited;
 	volatile long *produced;
 	volatile int *stop;
 	int ready[2];
@@ -240,13 +207,22 @@ static inline int nsp_produce_one(void *arg)
 	return 0;
 }
 
+/* Those are over at once, but where a release is that of a whole namespace. */
+static inline int nsp_produce_pending(void)
+{
+	CHECK(!nsp_run(nsp_produce_one, NULL));
+	if (nsp_defers_mounts())
+		CHECK(!nsp_leave(2));
+	return 0;
+}
+
 static inline int nsp_produce(void *arg)
 {
 	struct nsp_background *bg = arg;
 
 	CHECK(nice(19) != -1);
 	while (!*bg->stop) {
-		CHECK(!nsp_run(nsp_produce_one, NULL));
+		CHECK(!nsp_produce_pending());
 		if (!(*bg->produced)++)
 			CHECK(!nsp_tell(bg->ready[1], 1));
 		/* A flusher that is behind has been told often enough. */
@@ -281,7 +257,7 @@ static inline int nsp_background_start(struct nsp_background *bg,
 		CHECK(!nsp_save(&bg->knobs));
 		CHECK(!nsp_set("mode", mode));
 		CHECK(!nsp_flush());
-		bg->deferred = nsp_num("stats/deferred");
+		bg->unwaited = nsp_unwaited();
 		bg->flusher = nsp_start(nsp_keep_flushing, bg);
 		CHECK(bg->flusher > 0);
 	}
@@ -302,10 +278,11 @@ static inline int nsp_background_stop(struct nsp_background *bg)
 		return 0;
 	CHECK(!nsp_wait(bg->flusher));
 	CHECK(!nsp_flush());
-	CHECK(nsp_num("pending") == 0);
-	CHECK(nsp_num("stats/deferred") == nsp_num("stats/released"));
-	if (!strcmp(bg->mode, "all"))
-		CHECK(nsp_num("stats/deferred") > bg->deferred);
+	CHECK(nsp_all_released());
+	if (!strcmp(bg->mode, "off"))
+		CHECK(nsp_unwaited() == bg->unwaited);
+	else if (nsp_defers_mounts() || !strcmp(bg->mode, "all"))
+		CHECK(nsp_unwaited() > bg->unwaited);
 	CHECK(!nsp_restore(&bg->knobs));
 	return 0;
 }

@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -141,6 +142,30 @@ static inline bool nsp_present(void)
 	return !access(NSP_DIR "/mode", F_OK);
 }
 
+/*
+ * Is nothing pending, and nothing lost?  After a flush, when nobody leaves
+ * anything any more.
+ */
+static inline bool nsp_all_released(void)
+{
+	long left = nsp_num("stats/left"), released = nsp_num("stats/released");
+	long light = nsp_num("stats/light"), pending = nsp_num("pending");
+	long light_released = nsp_num("stats/light_released");
+
+	if (left >= 0 && left == released && light == light_released && !pending)
+		return true;
+	fprintf(stderr, "# %ld left, %ld released; %ld light, %ld released; %ld pending\n",
+		left, released, light, light_released, pending);
+	return false;
+}
+
+/* How many releases were there that nobody waited for? */
+static inline long nsp_unwaited(void)
+{
+	return nsp_num("stats/finished") + nsp_num("stats/dropped") +
+	       nsp_num("stats/left");
+}
+
 struct nsp_knobs {
 	char mode[32];
 	char max_pending[32];
@@ -222,6 +247,39 @@ static inline int nsp_run(int (*fn)(void *), void *arg)
 	return pid < 0 ? -1 : nsp_wait(pid);
 }
 
+/* A fork() with @flags; CLONE_NEWTIME has no room in those of clone(). */
+static inline pid_t nsp_clone(int flags)
+{
+	struct nsp_clone_args args = {
+		.flags = flags,
+		.exit_signal = SIGCHLD,
+	};
+
+	fflush(stdout);
+	fflush(stderr);
+	if (flags & CLONE_NEWTIME)
+		return nsp_clone3(&args);
+	return syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+/* nsp_start() and nsp_run() with flags. */
+static inline pid_t nsp_start_in(int flags, int (*fn)(void *), void *arg)
+{
+	pid_t pid = nsp_clone(flags);
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	_exit(fn(arg));
+}
+
+static inline int nsp_run_in(int flags, int (*fn)(void *), void *arg)
+{
+	pid_t pid = nsp_start_in(flags, fn, arg);
+
+	return pid < 0 ? -1 : nsp_wait(pid);
+}
+
 /* Is this kernel at least Linux @major.@minor? */
 static inline bool nsp_linux(int major, int minor)
 {
@@ -231,6 +289,16 @@ static inline bool nsp_linux(int major, int minor)
 	if (uname(&uts) || sscanf(uts.release, "%d.%d", &a, &b) != 2)
 		abort();
 	return a > major || (a == major && b >= minor);
+}
+
+/*
+ * Up to 3.16 it is an nsproxy that is released, with all the namespaces that it
+ * held.  Later it is a mount, and one that somebody else has in use: every other
+ * one is gone when the call has returned that took it off its tree.
+ */
+static inline bool nsp_defers_mounts(void)
+{
+	return nsp_linux(3, 17);
 }
 
 /* What /proc/meminfo says of @what, in kB, or -1. */
@@ -326,8 +394,102 @@ static inline void *nsp_shared(size_t size)
 }
 
 /*
- * A storm: tasks that enter and leave namespaces in every way there is, for a
- * number of rounds or until they are told to stop.
+ * Mounts in use: a child makes them in a mount namespace of its own, opens each,
+ * and exits, so that they are taken off.  It shares its table of files with its
+ * parent, who holds them from then on.
+ */
+struct nsp_held {
+	const char *type;
+	int n;
+	int fds[];
+};
+
+static inline int nsp_hold_child(void *arg)
+{
+	struct nsp_held *held = arg;
+	int i;
+
+	CHECK(!nsp_own_mounts());
+	for (i = 0; i < held->n; i++) {
+		/* One on top of the other. */
+		if (held->type)
+			CHECK(!mount("none", "/tmp", held->type, 0, NULL));
+		else
+			CHECK(!mount("/tmp", "/tmp", NULL, MS_BIND, NULL));
+		held->fds[i] = open("/tmp", O_PATH | O_CLOEXEC);
+		CHECK(held->fds[i] >= 0);
+	}
+	return 0;
+}
+
+static inline size_t nsp_held_size(int n)
+{
+	return sizeof(struct nsp_held) + n * sizeof(int);
+}
+
+/*
+ * Hold @n mounts that are in no tree any more, each of a new superblock of @type,
+ * or if that is NULL all of one that is mounted elsewhere.  NULL if that fails.
+ */
+static inline struct nsp_held *nsp_hold_mounts(int n, const char *type)
+{
+	struct nsp_held *held = nsp_shared(nsp_held_size(n));
+	struct rlimit files;
+
+	if (!held || getrlimit(RLIMIT_NOFILE, &files))
+		return NULL;
+	if (files.rlim_cur < (rlim_t)n + 64) {
+		files.rlim_cur = n + 64;
+		if (files.rlim_max < files.rlim_cur)
+			files.rlim_max = files.rlim_cur;
+		if (setrlimit(RLIMIT_NOFILE, &files))
+			return NULL;
+	}
+	held->type = type;
+	held->n = n;
+	return nsp_run_in(CLONE_FILES, nsp_hold_child, held) ? NULL : held;
+}
+
+static inline void nsp_let_go(struct nsp_held *held)
+{
+	int i;
+
+	for (i = 0; i < held->n; i++)
+		close(held->fds[i]);
+	munmap(held, nsp_held_size(held->n));
+}
+
+static inline int nsp_short_life(void *arg)
+{
+	(void)arg;
+	CHECK(!unshare(CLONE_NEWNS));
+	return 0;
+}
+
+/*
+ * Leave @n releases to the worker, with nobody to hold what they are of: 0 or -1.
+ * They are pending for a grace period.
+ */
+static inline int nsp_leave(int n)
+{
+	struct nsp_held *held;
+
+	if (nsp_defers_mounts()) {
+		held = nsp_hold_mounts(n, NULL);
+		if (!held)
+			return -1;
+		nsp_let_go(held);
+		return 0;
+	}
+	while (n--)
+		if (nsp_run(nsp_short_life, NULL))
+			return -1;
+	return 0;
+}
+
+/*
+ * A storm: tasks that enter and leave namespaces, make and remove mounts, in every
+ * way there is, for a number of rounds or until they are told to stop.
  */
 #define NSP_STORM_MAX 16
 
@@ -355,6 +517,38 @@ static inline int nsp_storm_life(void *arg)
 	return 0;
 }
 
+/* By umount(2), which is as good as a flush where namespaces are pending. */
+static inline int nsp_storm_umount(void *arg)
+{
+	int pwd;
+
+	(void)arg;
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
+	CHECK(!umount("/tmp"));
+	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
+	CHECK(!mount("/tmp", "/tmp", NULL, MS_BIND, NULL));
+	pwd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(pwd >= 0 && !fchdir(pwd));
+	CHECK(!umount2("/tmp", MNT_DETACH));
+	CHECK(!umount2("/tmp", MNT_DETACH));
+	CHECK(!mount("none", "/tmp", "ramfs", 0, NULL));
+	return 0;
+}
+
+static inline int nsp_storm_mounts(void)
+{
+	struct nsp_held *held;
+
+	CHECK(!nsp_run(nsp_storm_umount, NULL));
+	CHECK(!nsp_leave(3));
+	/* In mode safe the child waits for this one. */
+	held = nsp_hold_mounts(1, "tmpfs");
+	CHECK(held);
+	nsp_let_go(held);
+	return 0;
+}
+
 static inline int nsp_storm_task(void *arg)
 {
 	struct nsp_storm *storm = arg;
@@ -370,6 +564,8 @@ static inline int nsp_storm_task(void *arg)
 		CHECK(!unshare(CLONE_NEWNS));
 		CHECK(!setns(fd, CLONE_NEWNS));
 		CHECK(!unshare(CLONE_NEWNS | uts));
+		if (nsp_defers_mounts())
+			CHECK(!nsp_storm_mounts());
 		__sync_fetch_and_add(storm->done, 1);
 	}
 	return 0;

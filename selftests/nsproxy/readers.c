@@ -39,6 +39,12 @@ FIXTURE_VARIANT_ADD(readers, off)
 	.max_pending = "1024",
 };
 
+FIXTURE_VARIANT_ADD(readers, safe)
+{
+	.mode = "safe",
+	.max_pending = "1024",
+};
+
 FIXTURE_VARIANT_ADD(readers, all)
 {
 	.mode = "all",
@@ -250,8 +256,7 @@ static void watch_them_die(struct __test_metadata *_metadata,
 		EXPECT_EQ(0, nsp_wait(readers[i]));
 	EXPECT_LT(0, scene->hits);
 	ASSERT_EQ(0, nsp_flush());
-	EXPECT_EQ(nsp_num("stats/deferred"), nsp_num("stats/released"));
-	EXPECT_EQ(0, nsp_num("pending"));
+	EXPECT_TRUE(nsp_all_released());
 }
 
 TEST_F_TIMEOUT(readers, files, NSP_TIMEOUT)

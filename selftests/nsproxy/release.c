@@ -1,29 +1,76 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The promise: with mode=all no task waits for a grace period because it
- * leaves a namespace, whichever way it leaves it.
+ * The promise: with mode=safe as with mode=all no task waits for a grace period
+ * because it leaves a namespace or takes a mount off a tree, whichever way it does
+ * that, and what nobody else holds is gone when the call has returned.
  *
  * Counted, not timed.  Every operation is run with mode=off too, where it
- * must make its caller wait if it kills a mount namespace: a counter that
- * sees nothing, or a deferral that is not in the way of the operation, fails
- * there.  What was deferred must be found in the statistics, and be released
- * by a flush.
+ * must make its caller wait if it takes a mount off: a counter that sees nothing,
+ * or a deferral that is not in the way of the operation, fails there.  What
+ * became of each mount must be found in the statistics.
+ *
+ * Up to Linux 3.16 mode safe keeps the wait for the end of a mount or an IPC
+ * namespace, and mode all leaves it to the worker.
  */
-#include "nsproxy_test.h"
+#include <sys/inotify.h>
+
+#include "namespaces.h"
 
 struct stats {
-	long deferred;
-	long released;
-	long inline_off;
-	long inline_bound;
+	long finished;
+	long dropped;
+	long left;
+	long visible;
+	long filesystem;
+	long superblock;
+	long bound;
 };
 
 static void read_stats(struct stats *stats)
 {
-	stats->deferred = nsp_num("stats/deferred");
-	stats->released = nsp_num("stats/released");
-	stats->inline_off = nsp_num("stats/inline_off");
-	stats->inline_bound = nsp_num("stats/inline_bound");
+	stats->finished = nsp_num("stats/finished");
+	stats->dropped = nsp_num("stats/dropped");
+	stats->left = nsp_num("stats/left");
+	stats->visible = nsp_num("stats/waited_visible");
+	stats->filesystem = nsp_num("stats/waited_filesystem");
+	stats->superblock = nsp_num("stats/waited_superblock");
+	stats->bound = nsp_num("stats/waited_bound");
+}
+
+/* How many there were since @before. */
+static struct stats stats_since(const struct stats *before)
+{
+	struct stats now;
+
+	read_stats(&now);
+	now.finished -= before->finished;
+	now.dropped -= before->dropped;
+	now.left -= before->left;
+	now.visible -= before->visible;
+	now.filesystem -= before->filesystem;
+	now.superblock -= before->superblock;
+	now.bound -= before->bound;
+	return now;
+}
+
+static long unwaited(const struct stats *stats)
+{
+	return stats->finished + stats->dropped + stats->left;
+}
+
+static long waited(const struct stats *stats)
+{
+	return stats->visible + stats->filesystem + stats->superblock + stats->bound;
+}
+
+/* Must nobody wait who leaves namespaces of the kinds @flags? */
+static bool may_not_wait(const char *mode, int flags)
+{
+	if (!strcmp(mode, "off"))
+		return false;
+	if (!strcmp(mode, "all") || nsp_defers_mounts())
+		return true;
+	return !(flags & (CLONE_NEWNS | CLONE_NEWIPC));
 }
 
 /*
@@ -34,7 +81,7 @@ static void check_release(struct __test_metadata *_metadata, const char *mode,
 			  int flags, int (*fn)(void *), void *arg)
 {
 	bool kills_mnt = flags & CLONE_NEWNS;
-	struct stats before, after;
+	struct stats before, since;
 	long gps;
 
 	ASSERT_EQ(0, nsp_set("mode", mode));
@@ -46,33 +93,27 @@ static void check_release(struct __test_metadata *_metadata, const char *mode,
 	ASSERT_LE(0, gps) {
 		TH_LOG("cannot count grace periods: %s", gp_error());
 	}
+	since = stats_since(&before);
+	if (nsp_defers_mounts()) {
+		EXPECT_EQ(0, nsp_num("pending"));
+		EXPECT_EQ(0, since.left);
+	}
 	ASSERT_EQ(0, nsp_flush());
-	read_stats(&after);
+	EXPECT_TRUE(nsp_all_released());
 
-	EXPECT_EQ(after.deferred, after.released);
-	EXPECT_EQ(before.inline_bound, after.inline_bound);
-
-	if (!strcmp(mode, "all")) {
+	if (may_not_wait(mode, flags)) {
 		EXPECT_EQ(0, gps) {
 			TH_LOG("the caller waited in:\n%s", gp_calls());
 		}
+		EXPECT_EQ(0, waited(&since));
 		if (kills_mnt)
-			EXPECT_LT(before.deferred, after.deferred);
-		EXPECT_EQ(before.inline_off, after.inline_off);
+			EXPECT_LT(0, unwaited(&since));
 	}
 	if (!strcmp(mode, "off")) {
-		if (kills_mnt) {
+		if (kills_mnt)
 			EXPECT_LT(0, gps);
-			if (!nsp_waiting())
-				EXPECT_LT(before.inline_off, after.inline_off);
-		}
-		EXPECT_EQ(before.deferred, after.deferred);
+		EXPECT_EQ(0, unwaited(&since) + waited(&since));
 	}
-	/* What else dies shows to no program, on no kernel. */
-	if (!strcmp(mode, "safe") && !(flags & (CLONE_NEWNS | CLONE_NEWIPC)))
-		EXPECT_EQ(0, gps) {
-			TH_LOG("the caller waited in:\n%s", gp_calls());
-		}
 }
 
 FIXTURE(release)
@@ -127,9 +168,6 @@ FIXTURE_TEARDOWN(release)
 	EXPECT_EQ(0, nsp_restore(&self->knobs));
 }
 
-/* All kinds but mount namespaces are optional in a kernel's configuration. */
-#define LACKING "this kernel lacks this kind of namespace"
-
 static int do_unshare_twice(void *arg)
 {
 	int flags = *(int *)arg;
@@ -152,7 +190,7 @@ TEST_F_TIMEOUT(release, unshare_twice, NSP_TIMEOUT)
 	int flags = nsp_supported(variant->flags);
 
 	if (!flags)
-		SKIP(return, LACKING);
+		SKIP(return, NSP_LACKING);
 	check_release(_metadata, variant->mode, flags, do_unshare_twice,
 		      &flags);
 }
@@ -168,7 +206,7 @@ TEST_F_TIMEOUT(release, unshare_exit, NSP_TIMEOUT)
 	int flags = nsp_supported(variant->flags);
 
 	if (!flags)
-		SKIP(return, LACKING);
+		SKIP(return, NSP_LACKING);
 	check_release(_metadata, variant->mode, flags, do_unshare_exit,
 		      &flags);
 }
@@ -253,30 +291,17 @@ TEST_F_TIMEOUT(release, setns_back, NSP_TIMEOUT)
 	int flags = nsp_supported(variant->flags);
 
 	if (!flags)
-		SKIP(return, LACKING);
+		SKIP(return, NSP_LACKING);
 	check_release(_metadata, variant->mode, flags,
 		      flags & CLONE_NEWUSER ? do_setns_user : do_setns_back,
 		      &flags);
-}
-
-/* clone() has its exit signal where clone3() has CLONE_NEWTIME. */
-static pid_t clone_with(int flags)
-{
-	struct nsp_clone_args args = {
-		.flags = flags,
-		.exit_signal = SIGCHLD,
-	};
-
-	if (flags & CLONE_NEWTIME)
-		return nsp_clone3(&args);
-	return syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
 }
 
 static int do_clone_exit(void *arg)
 {
 	pid_t pid;
 
-	pid = clone_with(*(int *)arg);
+	pid = nsp_clone(*(int *)arg);
 	CHECK(pid >= 0);
 	if (!pid)
 		_exit(0);
@@ -288,7 +313,7 @@ TEST_F_TIMEOUT(release, clone_exit, NSP_TIMEOUT)
 	int flags = nsp_supported(variant->flags);
 
 	if (!flags)
-		SKIP(return, LACKING);
+		SKIP(return, NSP_LACKING);
 	check_release(_metadata, variant->mode, flags, do_clone_exit, &flags);
 }
 
@@ -448,9 +473,631 @@ TEST_F_TIMEOUT(shared, setns_pidfd, NSP_TIMEOUT)
 	int flags = nsp_supported(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
 				  CLONE_NEWNET | CLONE_NEWCGROUP);
 
-	if (!nsp_linux(5, 8))
-		SKIP(return, "setns() takes no pidfd before Linux 5.8");
+	const char *why = nsp_needs_setns_pidfd();
+
+	if (why)
+		SKIP(return, "%s", why);
 	check_release(_metadata, variant->mode, flags, do_setns_pidfd, &flags);
 }
 
-NSP_TEST_MAIN(nsp_prepare_count)
+/*
+ * One operation on what has been prepared, by a task that counts for itself.  That
+ * it exits, and takes a namespace of its own with it, is not counted.
+ */
+struct operation {
+	int (*prepare)(void);
+	int (*run)(void);
+	long gps;
+	struct stats since;
+	char calls[1024];
+};
+
+/* A task that the operation needs, for as long as that takes. */
+static pid_t helper;
+
+static int run_operation(void *arg)
+{
+	struct operation *op = arg;
+	struct stats before;
+
+	CHECK(!nsp_own_mounts());
+	CHECK(!op->prepare());
+	CHECK(!nsp_flush());
+	read_stats(&before);
+	CHECK(!gp_begin());
+	CHECK(!op->run());
+	op->gps = gp_end();
+	op->since = stats_since(&before);
+	CHECK(op->gps >= 0);
+	snprintf(op->calls, sizeof(op->calls), "%s", gp_calls());
+	return helper ? nsp_end(helper) : 0;
+}
+
+static void measure(struct __test_metadata *_metadata, const char *mode,
+		    int (*prepare)(void), int (*run)(void),
+		    struct operation *result)
+{
+	struct operation *op = nsp_shared(sizeof(*op));
+
+	ASSERT_NE(NULL, op);
+	op->prepare = prepare;
+	op->run = run;
+	ASSERT_EQ(0, nsp_set("mode", mode));
+	ASSERT_EQ(0, nsp_run(run_operation, op));
+	*result = *op;
+	munmap(op, sizeof(*op));
+	ASSERT_EQ(0, nsp_flush());
+	EXPECT_TRUE(nsp_all_released());
+}
+
+#define EXPECT_NO_WAIT(op)						\
+	EXPECT_EQ(0, (op)->gps) {					\
+		TH_LOG("the caller waited in:\n%s", (op)->calls);	\
+	}
+
+/* Where nothing is deferred there is nothing to read. */
+#define EXPECT_COUNTED(n, counter) do {					\
+	if (!nsp_waiting())						\
+		EXPECT_EQ(n, counter);					\
+} while (0)
+
+/* It takes off @finished mounts that nobody holds, and @dropped that its task does. */
+static void check_operation(struct __test_metadata *_metadata, const char *mode,
+			    int (*prepare)(void), int (*run)(void), long finished,
+			    long dropped)
+{
+	struct operation op;
+
+	measure(_metadata, mode, prepare, run, &op);
+	EXPECT_EQ(0, waited(&op.since));
+	EXPECT_EQ(0, op.since.left);
+	if (!strcmp(mode, "off")) {
+		EXPECT_LT(0, op.gps);
+		EXPECT_EQ(0, unwaited(&op.since));
+		return;
+	}
+	EXPECT_NO_WAIT(&op);
+	EXPECT_COUNTED(finished, op.since.finished);
+	EXPECT_COUNTED(dropped, op.since.dropped);
+}
+
+FIXTURE(operation)
+{
+	struct nsp_knobs knobs;
+};
+
+FIXTURE_VARIANT(operation)
+{
+	const char *mode;
+};
+
+FIXTURE_VARIANT_ADD(operation, off)
+{
+	.mode = "off",
+};
+
+FIXTURE_VARIANT_ADD(operation, safe)
+{
+	.mode = "safe",
+};
+
+FIXTURE_VARIANT_ADD(operation, all)
+{
+	.mode = "all",
+};
+
+FIXTURE_SETUP(operation)
+{
+	ASSERT_EQ(0, nsp_save(&self->knobs));
+}
+
+FIXTURE_TEARDOWN(operation)
+{
+	EXPECT_EQ(0, nsp_restore(&self->knobs));
+}
+
+/* In the tests, since not every harness stops for a SKIP in the setup. */
+#define NEEDS_MOUNTS() do {						\
+	if (!nsp_defers_mounts())					\
+		SKIP(return, "up to Linux 3.16 no mount is deferred by itself"); \
+} while (0)
+
+static int mount_tmpfs(void)
+{
+	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
+	return 0;
+}
+
+static int umount_it(void)
+{
+	CHECK(!umount("/tmp"));
+	return 0;
+}
+
+static int detach_it(void)
+{
+	CHECK(!umount2("/tmp", MNT_DETACH));
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, umount, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_operation(_metadata, variant->mode, mount_tmpfs, umount_it, 1, 0);
+}
+
+TEST_F_TIMEOUT(operation, detach, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_operation(_metadata, variant->mode, mount_tmpfs, detach_it, 1, 0);
+}
+
+static int mount_tree(void)
+{
+	CHECK(!mount_tmpfs());
+	CHECK(!mkdir("/tmp/tmpfs", 0700) && !mkdir("/tmp/bind", 0700));
+	CHECK(!mount("none", "/tmp/tmpfs", "tmpfs", 0, NULL));
+	CHECK(!mkdir("/tmp/tmpfs/proc", 0700));
+	CHECK(!mount("/proc", "/tmp/tmpfs/proc", NULL, MS_BIND, NULL));
+	CHECK(!mount("/tmp/tmpfs", "/tmp/bind", NULL, MS_BIND, NULL));
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, detach_tree, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_operation(_metadata, variant->mode, mount_tree, detach_it, 4, 0);
+}
+
+/* Stand in it, and have two files in it open, one of them twice. */
+static int stand_in_it(const char *path)
+{
+	int fd;
+
+	CHECK(!chdir(path));
+	fd = open("file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(fd >= 0 && dup(fd) >= 0);
+	CHECK(open(".", O_PATH | O_CLOEXEC) >= 0);
+	return 0;
+}
+
+static int stand_in_tmpfs(void)
+{
+	CHECK(!mount_tmpfs());
+	return stand_in_it("/tmp");
+}
+
+TEST_F_TIMEOUT(operation, detach_own, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_operation(_metadata, variant->mode, stand_in_tmpfs, detach_it, 0, 1);
+}
+
+static int detach_root(void *arg)
+{
+	(void)arg;
+	CHECK(!stand_in_it("/tmp"));
+	CHECK(!chroot("/tmp"));
+	CHECK(!umount2("/", MNT_DETACH));
+	return 0;
+}
+
+/* By a child, since here the statistics must stay in reach. */
+static int have_root_detached(void)
+{
+	return nsp_run(detach_root, NULL);
+}
+
+TEST_F_TIMEOUT(operation, detach_own_root, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_operation(_metadata, variant->mode, mount_tmpfs, have_root_detached, 0, 1);
+}
+
+static void *thread_stay(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+/* The threads have its table of files, and its root and working directory, too. */
+static int stand_with_threads(void)
+{
+	pthread_t thread;
+	int i;
+
+	CHECK(!stand_in_tmpfs());
+	for (i = 0; i < NR_TASKS; i++)
+		CHECK(!pthread_create(&thread, NULL, thread_stay, NULL));
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, detach_own_of_threads, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_operation(_metadata, variant->mode, stand_with_threads, detach_it, 0, 1);
+}
+
+static int old_root = -1;
+
+/* As runtimes of containers do it: by the files that they have of both roots. */
+static int leave_old_root(void)
+{
+	old_root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(old_root >= 0);
+	CHECK(!mount("/", "/tmp", NULL, MS_BIND | MS_REC, NULL));
+	CHECK(!chdir("/tmp"));
+	CHECK(!syscall(SYS_pivot_root, ".", "."));
+	CHECK(!fchdir(old_root));
+	return 0;
+}
+
+static int detach_old_root(void)
+{
+	CHECK(!umount2(".", MNT_DETACH));
+	CHECK(!chdir("/"));
+	CHECK(!close(old_root));
+	return 0;
+}
+
+static int try_pivot_root(void *arg)
+{
+	(void)arg;
+	CHECK(!nsp_own_mounts());
+	return leave_old_root();
+}
+
+TEST_F_TIMEOUT(operation, detach_old_root, NSP_TIMEOUT)
+{
+	struct operation op;
+
+	NEEDS_MOUNTS();
+	if (nsp_run(try_pivot_root, NULL))
+		SKIP(return, "the root is the initial file system, which cannot be left");
+	measure(_metadata, variant->mode, leave_old_root, detach_old_root, &op);
+	EXPECT_EQ(0, waited(&op.since));
+	EXPECT_EQ(0, op.since.left);
+	if (!strcmp(variant->mode, "off")) {
+		EXPECT_LT(0, op.gps);
+		EXPECT_EQ(0, unwaited(&op.since));
+		return;
+	}
+	EXPECT_NO_WAIT(&op);
+	/* What was mounted below it, and itself. */
+	if (!nsp_waiting())
+		EXPECT_LT(0, op.since.finished);
+	EXPECT_COUNTED(1, op.since.dropped);
+}
+
+/* A folder that is a mountpoint in a namespace of others only. */
+#define ELSEWHERE "/tmp/elsewhere"
+
+static int mount_elsewhere(void *arg)
+{
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount("none", ELSEWHERE, "tmpfs", 0, NULL));
+	CHECK(write(*(int *)arg, "x", 1) == 1);
+	return nsp_stay(NULL);
+}
+
+static int have_helper(int (*fn)(void *))
+{
+	int fds[2];
+	char c;
+
+	CHECK(!pipe(fds));
+	helper = nsp_start(fn, &fds[1]);
+	CHECK(helper > 0);
+	CHECK(read(fds[0], &c, 1) == 1);
+	return 0;
+}
+
+static int have_mounted_elsewhere(void)
+{
+	CHECK(!mount_tmpfs() && !mkdir(ELSEWHERE, 0700));
+	return have_helper(mount_elsewhere);
+}
+
+static int remove_folder(void)
+{
+	CHECK(!rmdir(ELSEWHERE));
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, rmdir, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_operation(_metadata, variant->mode, have_mounted_elsewhere, remove_folder,
+			1, 0);
+}
+
+static int tree = -1;
+
+/* Of a tmpfs that is mounted nowhere else any more. */
+static int open_tree_of_tmpfs(void)
+{
+	CHECK(!mount_tmpfs());
+	tree = nsp_open_tree("/tmp");
+	CHECK(tree >= 0);
+	CHECK(!umount("/tmp"));
+	return 0;
+}
+
+static int close_tree(void)
+{
+	CHECK(!close(tree));
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, close_tree, NSP_TIMEOUT)
+{
+	if (!nsp_linux(5, 2))
+		SKIP(return, "open_tree() came with Linux 5.2");
+	check_operation(_metadata, variant->mode, open_tree_of_tmpfs, close_tree, 1, 0);
+}
+
+/*
+ * The end of a program that came with the namespace, which the task lets go of on
+ * its way out and no sooner: it runs from there, and has mapped a file.
+ */
+#define PROGRAM "/tmp/program"
+#define ENDS_AT_ONCE "NSPROXY_TEST_ENDS_AT_ONCE"
+
+static int copy_program(void)
+{
+	int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int to = open(PROGRAM, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+	char buf[65536];
+	ssize_t n;
+
+	CHECK(from >= 0 && to >= 0);
+	while ((n = read(from, buf, sizeof(buf))) > 0)
+		CHECK(write(to, buf, n) == n);
+	CHECK(!n && !close(from) && !close(to));
+	return 0;
+}
+
+static int become_program(void *arg)
+{
+	char *const argv[] = { PROGRAM, NULL }, *const env[] = { ENDS_AT_ONCE "=1", NULL };
+
+	(void)arg;
+	CHECK(!nsp_own_mounts() && !mount_tmpfs() && !copy_program());
+	return execve(PROGRAM, argv, env);
+}
+
+/* What execve() above comes to. */
+static int end_at_once(void)
+{
+	int fd = open(PROGRAM, O_RDONLY);
+	void *map;
+
+	CHECK(fd >= 0);
+	map = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+	CHECK(map != MAP_FAILED);
+	CHECK(!memcmp(map, "\177ELF", 4));
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, exit_of_program, NSP_TIMEOUT)
+{
+	check_release(_metadata, variant->mode, CLONE_NEWNS, become_program, NULL);
+}
+
+/* In the same namespaces, and with nothing open. */
+static int stand_there(void *arg)
+{
+	CHECK(!chdir("/tmp"));
+	CHECK(write(*(int *)arg, "x", 1) == 1);
+	return nsp_stay(NULL);
+}
+
+static int have_it_held(void)
+{
+	return have_helper(stand_there);
+}
+
+/* What is left to the worker in which mode, and what has to be waited for? */
+static void check_held(struct __test_metadata *_metadata, const char *mode,
+		       bool left_in_safe, int (*prepare)(void), int (*run)(void))
+{
+	struct operation op;
+
+	measure(_metadata, mode, prepare, run, &op);
+	EXPECT_EQ(0, op.since.dropped + op.since.filesystem + op.since.superblock +
+		     op.since.bound);
+	if (!strcmp(mode, "off")) {
+		EXPECT_LT(0, op.gps);
+		EXPECT_EQ(0, unwaited(&op.since) + waited(&op.since));
+	} else if (!strcmp(mode, "all") || left_in_safe) {
+		EXPECT_NO_WAIT(&op);
+		EXPECT_COUNTED(1, op.since.left);
+		EXPECT_EQ(0, op.since.visible);
+	} else {
+		EXPECT_LT(0, op.gps);
+		EXPECT_EQ(0, op.since.left);
+		EXPECT_COUNTED(1, op.since.visible);
+	}
+}
+
+static int hold_bind(void)
+{
+	CHECK(!mount("/tmp", "/tmp", NULL, MS_BIND, NULL));
+	return have_it_held();
+}
+
+/* Its superblock stays, and nobody can tell when the mount itself goes. */
+TEST_F_TIMEOUT(operation, detach_held, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_held(_metadata, variant->mode, true, hold_bind, detach_it);
+}
+
+static int hold_tmpfs(void)
+{
+	CHECK(!mount_tmpfs());
+	return have_it_held();
+}
+
+/* Whoever holds it may let go at any time, and shuts the file system down. */
+TEST_F_TIMEOUT(operation, detach_held_last, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_held(_metadata, variant->mode, false, hold_tmpfs, detach_it);
+}
+
+static int prepare_nothing(void)
+{
+	return 0;
+}
+
+static int exit_from_bind(void)
+{
+	CHECK(nsp_hold_mounts(1, NULL));
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, exit_held, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_held(_metadata, variant->mode, true, prepare_nothing, exit_from_bind);
+}
+
+static int exit_from_tmpfs(void)
+{
+	CHECK(nsp_hold_mounts(1, "tmpfs"));
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, exit_held_last, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_held(_metadata, variant->mode, false, prepare_nothing, exit_from_tmpfs);
+}
+
+static int mount_proc(void *arg)
+{
+	(void)arg;
+	CHECK(!mount("none", "/tmp", "proc", 0, NULL));
+	return 0;
+}
+
+/* That of another pid namespace, which is mounted nowhere else. */
+static int hold_proc(void)
+{
+	CHECK(!nsp_run_in(CLONE_NEWPID, mount_proc, NULL));
+	return have_it_held();
+}
+
+/* There is nothing in it that could come late. */
+TEST_F_TIMEOUT(operation, detach_held_proc, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	if (!nsp_supported(CLONE_NEWPID))
+		SKIP(return, NSP_LACKING);
+	check_held(_metadata, variant->mode, true, hold_proc, detach_it);
+}
+
+static int watch_proc(void)
+{
+	int fd = inotify_init1(IN_CLOEXEC);
+
+	CHECK(!nsp_run_in(CLONE_NEWPID, mount_proc, NULL));
+	CHECK(fd >= 0 && inotify_add_watch(fd, "/tmp/version", IN_OPEN) >= 0);
+	return 0;
+}
+
+/*
+ * Before 6.9 it must not be shut down while somebody may be inside without a
+ * reference, and here is one who is told when it is.
+ */
+TEST_F_TIMEOUT(operation, umount_watched_proc, NSP_TIMEOUT)
+{
+	bool is_safe = nsp_linux(6, 9);
+	struct operation op;
+
+	NEEDS_MOUNTS();
+	if (!nsp_supported(CLONE_NEWPID))
+		SKIP(return, NSP_LACKING);
+	measure(_metadata, variant->mode, watch_proc, umount_it, &op);
+	if (!strcmp(variant->mode, "off") ||
+	    (!strcmp(variant->mode, "safe") && !is_safe)) {
+		EXPECT_LT(0, op.gps);
+	} else {
+		EXPECT_NO_WAIT(&op);
+	}
+	if (!strcmp(variant->mode, "off")) {
+		EXPECT_EQ(0, unwaited(&op.since) + waited(&op.since));
+	} else if (is_safe) {
+		EXPECT_COUNTED(1, op.since.finished);
+	} else if (!strcmp(variant->mode, "all")) {
+		EXPECT_COUNTED(1, op.since.left);
+	} else {
+		EXPECT_COUNTED(1, op.since.filesystem);
+	}
+}
+
+static int open_tmp(void *arg)
+{
+	CHECK(!nsp_own_mounts());
+	*(int *)arg = open("/tmp", O_PATH | O_CLOEXEC);
+	CHECK(*(int *)arg >= 0);
+	return 0;
+}
+
+/*
+ * Leave one mount of a superblock to the worker, and take off the last one that
+ * there is in a namespace, until that has happened within a grace period.
+ */
+static int umount_after_left(void)
+{
+	long before = nsp_num("stats/waited_superblock");
+	int *fd = nsp_shared(sizeof(*fd)), tries;
+
+	CHECK(fd);
+	for (tries = 0; tries < 1000; tries++) {
+		CHECK(!mount_tmpfs());
+		CHECK(!nsp_run_in(CLONE_FILES, open_tmp, fd));
+		CHECK(!close(*fd));
+		CHECK(!umount("/tmp"));
+		if (nsp_num("stats/waited_superblock") != before || nsp_waiting())
+			break;
+	}
+	return 0;
+}
+
+FIXTURE(in_safe)
+{
+	struct nsp_knobs knobs;
+};
+
+FIXTURE_SETUP(in_safe)
+{
+	ASSERT_EQ(0, nsp_save(&self->knobs));
+}
+
+FIXTURE_TEARDOWN(in_safe)
+{
+	EXPECT_EQ(0, nsp_restore(&self->knobs));
+}
+
+/* Who takes the last one off outlasts what is left. */
+TEST_F_TIMEOUT(in_safe, umount_after_left, NSP_TIMEOUT)
+{
+	struct operation op;
+
+	NEEDS_MOUNTS();
+	measure(_metadata, "safe", prepare_nothing, umount_after_left, &op);
+	EXPECT_EQ(0, op.since.visible + op.since.filesystem + op.since.bound);
+	EXPECT_COUNTED(1, op.since.superblock);
+}
+
+static void prepare(void)
+{
+	if (getenv(ENDS_AT_ONCE))
+		_exit(end_at_once());
+	nsp_prepare_count();
+}
+
+NSP_TEST_MAIN(prepare)

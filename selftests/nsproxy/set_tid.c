@@ -144,7 +144,7 @@ static int restart(struct tree *tree)
 
 static int restart_often(bool limited, long restarts)
 {
-	long i, pending = 0, before = nsp_num("stats/deferred"), counted;
+	long i, pending = 0, before = nsp_unwaited(), counted;
 	struct tree tree = { .inner_only = limited };
 	pid_t pids[ARRAY_SIZE(plan)];
 	char mode[32] = "off";
@@ -168,7 +168,7 @@ static int restart_often(bool limited, long restarts)
 	}
 	fprintf(stderr, "\n");
 	/* Two mount namespaces a time, or this was no test of it. */
-	counted = nsp_num("stats/deferred") - before;
+	counted = nsp_unwaited() - before;
 	CHECK(strcmp(mode, "all") || counted >= 2 * restarts);
 	return 0;
 }
