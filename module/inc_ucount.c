@@ -136,20 +136,20 @@ static void run_flush(struct work_struct *work)
 	long run;
 
 	/*
-	 * Where no callbacks are queued rcu_barrier() takes next to no time, and
-	 * those who hammer would have it done again at once.
+	 * Where nothing is queued it takes next to no time, and those who hammer
+	 * would have it done again at once.
 	 */
-	if (!time_after(jiffies, flush->ended))
+	if (!flush->target && !time_after(jiffies, flush->ended))
 		schedule_timeout_uninterruptible(1);
 	since = jiffies;
 	/* A full barrier: pairs with the one in begin_flush(). */
 	run = atomic_long_inc_return(&flush->begun);
-	if (flush->target)
-		flush_work(flush->target);
+	if (flush == &flushes[FLUSH_RCU])
+		rcu_barrier();
 	else if (flush == &flushes[FLUSH_LEFT])
 		nsproxy_defer_flush(NSPROXY_DEFER_UCOUNT);
 	else
-		rcu_barrier();
+		flush_work(flush->target);
 	flush->ended = jiffies;
 	if (time_after(flush->ended, since))
 		WRITE_ONCE(flush->waited, run);

@@ -576,7 +576,7 @@ static void check_all_gone(struct __test_metadata *_metadata, int mounts, long s
 
 TEST_F_TIMEOUT(walkers, storm, NSP_TIMEOUT)
 {
-	storm(_metadata, variant->switched, nsp_env("NSPROXY_TEST_WALKS", 40));
+	storm(_metadata, variant->switched, nsp_env("NSPROXY_TEST_WALKS", 8));
 	check_all_gone(_metadata, self->mounts, self->shmem);
 }
 
@@ -590,7 +590,7 @@ TEST_F_TIMEOUT(walkers, slab, NSP_TIMEOUT)
 	storm(_metadata, variant->switched, 8);
 	before = slab_settles("mnt_cache", 0);
 	ASSERT_LE(0, before);
-	storm(_metadata, variant->switched, nsp_env("NSPROXY_TEST_WALKS", 40));
+	storm(_metadata, variant->switched, nsp_env("NSPROXY_TEST_WALKS", 8));
 	after = slab_settles("mnt_cache", before);
 	EXPECT_LE(after, before);
 }
