@@ -48,6 +48,7 @@
 #include <linux/nsproxy_defer.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -362,7 +363,8 @@ static void slot_work(struct work_struct *work)
 			release(slot->member, slot);
 			continue;
 		}
-		llist_for_each_safe(member, next, slot->member) {
+		for (member = slot->member; member; member = next) {
+			next = member->next;
 			release(member, slot);
 			cond_resched();
 		}
