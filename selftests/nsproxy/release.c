@@ -808,6 +808,8 @@ static int remove_folder(void)
 TEST_F_TIMEOUT(operation, rmdir, NSP_TIMEOUT)
 {
 	NEEDS_MOUNTS();
+	if (!nsp_linux(3, 18))
+		SKIP(return, "a directory that others mount on is busy up to Linux 3.17");
 	check_operation(_metadata, variant->mode, have_mounted_elsewhere, remove_folder,
 			1, 0);
 }
@@ -932,6 +934,34 @@ TEST_F_TIMEOUT(operation, detach_held, NSP_TIMEOUT)
 {
 	NEEDS_MOUNTS();
 	check_held(_metadata, variant->mode, true, hold_bind, detach_it);
+}
+
+static int open_and_stay(void *arg)
+{
+	CHECK(open("/tmp/file", O_RDONLY | O_CLOEXEC) >= 0);
+	CHECK(write(*(int *)arg, "x", 1) == 1);
+	return nsp_stay(NULL);
+}
+
+static int hold_file(void)
+{
+	CHECK(!mount_tmpfs());
+	close(open("/tmp/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	CHECK(!mount("/tmp/file", "/tmp/file", NULL, MS_BIND, NULL));
+	return have_helper(open_and_stay);
+}
+
+static int detach_file(void)
+{
+	CHECK(!umount2("/tmp/file", MNT_DETACH));
+	return 0;
+}
+
+/* The file can be removed, and who holds it may be the last who does. */
+TEST_F_TIMEOUT(operation, detach_held_file, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	check_held(_metadata, variant->mode, false, hold_file, detach_file);
 }
 
 static int hold_tmpfs(void)
