@@ -139,6 +139,9 @@ static inline bool nsd_sb_is_watched(const struct super_block *sb)
 	return atomic_long_read(&sb->s_fsnotify_inode_refs);
 #elif defined(NSD_HAVE_SB_CONNECTORS)
 	return atomic_long_read(&sb->s_fsnotify_connectors);
+#elif defined(NSD_HAVE_SB_FSNOTIFY_INFO)
+	/* It stays once there was one. */
+	return READ_ONCE(sb->s_fsnotify_info);
 #else
 	return true;
 #endif

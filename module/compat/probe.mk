@@ -30,9 +30,11 @@ ccflags-y += $(if $(shell grep -rlsE '^\s*struct list_head\s+s_mounts;' $(srctre
 # struct fs_struct has a seqlock_t (since 6.18), or a spinlock and a counter.
 ccflags-y += $(call nsd-grep,fs_struct.h,^\s*seqlock_t seq;,NSD_HAVE_FS_SEQLOCK)
 
-# How many inodes are watched (up to 5.15), or how many objects of all kinds (6.9).
+# How many inodes are watched (up to 5.15), or how many objects of all kinds (6.9);
+# later that is in a structure which is there if there ever was one.
 ccflags-y += $(call nsd-grep,fs.h,s_fsnotify_inode_refs;,NSD_HAVE_SB_INODE_REFS)
 ccflags-y += $(call nsd-grep,fs.h,s_fsnotify_connectors;,NSD_HAVE_SB_CONNECTORS)
+ccflags-y += $(if $(shell grep -rls 's_fsnotify_info;' $(srctree)/include/linux/fs.h $(srctree)/include/linux/fs/),-DNSD_HAVE_SB_FSNOTIFY_INFO)
 
 # struct mount itself, where KDIR is or belongs to a full source tree.
 nsd-mount-h := $(wildcard $(srctree)/fs/mount.h)
