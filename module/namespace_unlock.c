@@ -289,9 +289,11 @@ static bool nobody_can_tell(struct mount *m)
 
 	if (!nsd_mount_is_plain(m))
 		return false;
+	if (nsd_filesystem_may_be_late(sb_of(m)))
+		return true;
 	if (root != sb_of(m)->s_root && (!d_is_dir(root) || d_unhashed(root)))
 		return false;
-	return !nsd_mount_is_last(m) || nsd_filesystem_may_be_late(sb_of(m));
+	return !nsd_mount_is_last(m);
 }
 
 /*
