@@ -655,16 +655,46 @@ static int mount_held(const struct row *row)
 	return ask(row->data, getpid());
 }
 
+static int is_busy(const struct row *row)
+{
+	CHECK(open(row->dev, O_RDWR | O_EXCL | O_CLOEXEC) < 0 && errno == EBUSY);
+	return 0;
+}
+
 static int is_the_last_hold(const struct row *row)
 {
 	struct holder *holder = row->data;
 
 	if (holder->holding) {
-		CHECK(open(row->dev, O_RDWR | O_EXCL | O_CLOEXEC) < 0 &&
-		      errno == EBUSY);
+		CHECK(!is_busy(row));
 		CHECK(!ask(holder, 0));
 	}
 	return opens_exclusively(row);
+}
+
+static pid_t start_holder(struct __test_metadata *_metadata,
+			  struct holder *holder, enum hold how, const char *mnt)
+{
+	pid_t pid;
+
+	holder->mnt = mnt;
+	holder->how = how;
+	ASSERT_EQ(0, pipe2(holder->ask, O_CLOEXEC));
+	ASSERT_EQ(0, pipe2(holder->done, O_CLOEXEC));
+	pid = nsp_start(holder_life, holder);
+	ASSERT_LT(0, pid);
+	/* Who asks him when he is dead is to be told. */
+	close(holder->ask[0]);
+	close(holder->done[1]);
+	return pid;
+}
+
+static void stop_holder(struct __test_metadata *_metadata,
+			const struct holder *holder, pid_t pid)
+{
+	close(holder->ask[1]);
+	close(holder->done[0]);
+	EXPECT_EQ(0, nsp_wait(pid));
 }
 
 static void check_hold(struct __test_metadata *_metadata,
@@ -675,23 +705,13 @@ static void check_hold(struct __test_metadata *_metadata,
 	pid_t pid;
 
 	ASSERT_NE(NULL, holder);
-	holder->mnt = self->at.mnt;
-	holder->how = how;
-	ASSERT_EQ(0, pipe2(holder->ask, O_CLOEXEC));
-	ASSERT_EQ(0, pipe2(holder->done, O_CLOEXEC));
-	pid = nsp_start(holder_life, holder);
-	ASSERT_LT(0, pid);
-	/* Who asks him when he is dead is to be told. */
-	close(holder->ask[0]);
-	close(holder->done[1]);
+	pid = start_holder(_metadata, holder, how, self->at.mnt);
 	why = run_disk(_metadata, self, (struct row){
 		.mount = mount_held,
 		.check = is_the_last_hold,
 		.data = holder,
 	});
-	close(holder->ask[1]);
-	close(holder->done[0]);
-	EXPECT_EQ(0, nsp_wait(pid));
+	stop_holder(_metadata, holder, pid);
 	if (why)
 		SKIP(return, "%s", why);
 }
@@ -714,6 +734,247 @@ TEST_F_TIMEOUT(fidelity, directory_is_the_last_hold, NSP_TIMEOUT)
 TEST_F_TIMEOUT(fidelity, root_is_the_last_hold, NSP_TIMEOUT)
 {
 	check_hold(_metadata, self, BY_ROOT);
+}
+
+/*
+ * What the task itself has in hand while it leaves: its working directory, an open
+ * file, a mapping.  It is busy until the task has let go, and no longer.
+ */
+static int take_in_hand(const struct row *row, int *fd, void **map)
+{
+	char path[128];
+
+	CHECK(!mount_row(row));
+	snprintf(path, sizeof(path), "%s/file", row->mnt);
+	*fd = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK(*fd >= 0);
+	*map = mmap(NULL, MAP_LENGTH, PROT_READ, MAP_SHARED, *fd, 0);
+	CHECK(*map != MAP_FAILED);
+	CHECK(!chdir(row->mnt));
+	return 0;
+}
+
+static int leave_and_let_go(void *arg)
+{
+	int fd, before = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	const struct row *row = arg;
+	void *map;
+
+	CHECK(before >= 0);
+	CHECK(!nsp_own_mounts());
+	CHECK(!take_in_hand(row, &fd, &map));
+	if (row->leave == BY_EXIT)
+		return 0;
+	if (row->leave == BY_SETNS)
+		CHECK(!setns(before, CLONE_NEWNS));
+	else
+		CHECK(!umount2(row->mnt, MNT_DETACH));
+	CHECK(!settle(row));
+	CHECK(!is_busy(row));
+	CHECK(!chdir("/"));
+	CHECK(!munmap(map, MAP_LENGTH));
+	CHECK(!is_busy(row));
+	CHECK(!close(fd));
+	return opens_exclusively(row);
+}
+
+static void *wait_for_the_end(void *arg)
+{
+	(void)arg;
+	while (pause())
+		;
+	return NULL;
+}
+
+/* Whichever of the threads is the last that has it. */
+static int leave_in_threads(void *arg)
+{
+	pthread_t threads[8];
+	void *map;
+	size_t i;
+	int fd;
+
+	CHECK(!nsp_own_mounts());
+	for (i = 0; i < ARRAY_SIZE(threads); i++)
+		CHECK(!pthread_create(&threads[i], NULL, wait_for_the_end, NULL));
+	return take_in_hand(arg, &fd, &map);
+}
+
+/* The lives of @fn, each left @by so. */
+static void check_lives(struct __test_metadata *_metadata,
+			FIXTURE_DATA(fidelity) *self, int (*fn)(void *),
+			enum leave by)
+{
+	struct row row = {
+		.dev = self->at.disk.dev,
+		.mnt = self->at.mnt,
+		.type = block_type(),
+		.flush = self->flush,
+		.leave = by,
+	};
+	int i;
+
+	for (i = 0; i < self->rounds; i++) {
+		EXPECT_EQ(0, nsp_run(fn, &row));
+		ASSERT_EQ(0, settle(&row));
+		EXPECT_EQ(0, opens_exclusively(&row)) {
+			TH_LOG("left by %s, round %d", leave_names[by], i);
+		}
+	}
+}
+
+/* A disk with a file system, or a reason to skip. */
+static const char *make_formatted(struct __test_metadata *_metadata,
+				  struct place *at)
+{
+	const char *type = block_type();
+	const char *why = disk_make(&at->disk, at->dir);
+
+	if (why || !type)
+		return why ? why : NO_BLOCK_TYPE;
+	ASSERT_EQ(0, format_device(at->disk.dev, type));
+	return NULL;
+}
+
+TEST_F_TIMEOUT(fidelity, own_hold_ends_with_the_task, NSP_TIMEOUT)
+{
+	const char *why = make_formatted(_metadata, &self->at);
+
+	if (why)
+		SKIP(return, "%s", why);
+	check_lives(_metadata, self, leave_and_let_go, BY_EXIT);
+	check_lives(_metadata, self, leave_in_threads, BY_EXIT);
+}
+
+TEST_F_TIMEOUT(fidelity, own_hold_is_let_go, NSP_TIMEOUT)
+{
+	const char *why = make_formatted(_metadata, &self->at);
+
+	if (why)
+		SKIP(return, "%s", why);
+	check_lives(_metadata, self, leave_and_let_go, BY_SETNS);
+	check_lives(_metadata, self, leave_and_let_go, BY_DETACH);
+}
+
+/* The dead had it open in a table of files that somebody else has, too. */
+struct table {
+	struct row row;
+	int fd;
+};
+
+static int leave_in_table(void *arg)
+{
+	struct table *table = arg;
+	char path[128];
+
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount_row(&table->row));
+	snprintf(path, sizeof(path), "%s/file", table->row.mnt);
+	table->fd = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK(table->fd >= 0);
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, shared_table_is_the_last_hold, NSP_TIMEOUT)
+{
+	const char *why = make_formatted(_metadata, &self->at);
+	struct table *table = nsp_shared(sizeof(*table));
+	int i;
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_NE(NULL, table);
+	table->row.dev = self->at.disk.dev;
+	table->row.mnt = self->at.mnt;
+	table->row.type = block_type();
+	table->row.flush = self->flush;
+	for (i = 0; i < self->rounds; i++) {
+		ASSERT_EQ(0, nsp_run_in(CLONE_FILES, leave_in_table, table));
+		ASSERT_EQ(0, settle(&table->row));
+		EXPECT_EQ(0, is_busy(&table->row));
+		ASSERT_EQ(0, close(table->fd));
+		EXPECT_EQ(0, opens_exclusively(&table->row));
+	}
+}
+
+/*
+ * While a superblock has other mounts nobody misses one of them that somebody holds
+ * and that no tree has any more.  When the last of the others goes, it is gone, too,
+ * or it will be when it is let go.
+ */
+static void check_left(struct __test_metadata *_metadata,
+		       FIXTURE_DATA(fidelity) *self, struct holder *holder,
+		       enum leave by, bool holds_on)
+{
+	struct row other = {
+		.dev = self->at.disk.dev,
+		.mnt = self->at.mnt,
+		.type = block_type(),
+		.flush = self->flush,
+		.mount = mount_row,
+	};
+	struct row row = other;
+	struct held held[2];
+	pid_t pids[2] = {};
+
+	row.mount = mount_held;
+	row.data = holder;
+	if (by == BY_EXIT) {
+		ASSERT_EQ(0, held_open(&held[0], &other));
+		pids[0] = held_start(&held[0]);
+		ASSERT_LT(0, pids[0]);
+	} else {
+		ASSERT_EQ(0, mount_row(&other));
+	}
+	ASSERT_EQ(0, held_open(&held[1], &row));
+	pids[1] = held_start(&held[1]);
+	ASSERT_LT(0, pids[1]);
+	held_go(&held[1]);
+	ASSERT_EQ(0, nsp_wait(pids[1]));
+	if (!holds_on)
+		ASSERT_EQ(0, ask(holder, 0));
+	switch (by) {
+	case BY_EXIT:
+		held_go(&held[0]);
+		ASSERT_EQ(0, nsp_wait(pids[0]));
+		break;
+	case BY_DETACH:
+		ASSERT_EQ(0, umount2(row.mnt, MNT_DETACH));
+		break;
+	default:
+		ASSERT_EQ(0, umount(row.mnt));
+		break;
+	}
+	ASSERT_EQ(0, settle(&row));
+	if (holds_on) {
+		EXPECT_EQ(0, is_busy(&row));
+		ASSERT_EQ(0, ask(holder, 0));
+	}
+	EXPECT_EQ(0, opens_exclusively(&row)) {
+		TH_LOG("left by %s, the other one %s",
+		       by == BY_UNSHARE ? "umount" : leave_names[by],
+		       holds_on ? "held on" : "had let go");
+	}
+}
+
+TEST_F_TIMEOUT(fidelity, left_one_goes_with_the_last, NSP_TIMEOUT)
+{
+	static const enum leave ways[] = { BY_EXIT, BY_DETACH, BY_UNSHARE };
+	const char *why = make_formatted(_metadata, &self->at);
+	struct holder *holder = nsp_shared(sizeof(*holder));
+	size_t way;
+	pid_t pid;
+	int i;
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_NE(NULL, holder);
+	pid = start_holder(_metadata, holder, BY_FILE, self->at.mnt);
+	for (way = 0; way < ARRAY_SIZE(ways); way++) {
+		for (i = 0; i < 2 * self->rounds; i++)
+			check_left(_metadata, self, holder, ways[way], i % 2);
+	}
+	stop_holder(_metadata, holder, pid);
 }
 
 /*

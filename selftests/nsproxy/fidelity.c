@@ -1196,6 +1196,43 @@ TEST_F_TIMEOUT(fidelity, removed_root_is_free, NSP_TIMEOUT)
 	}
 }
 
+/* What was open by way of one is free when it is closed. */
+static int detach_small(void *arg)
+{
+	CHECK(!umount2(arg, MNT_DETACH));
+	return 0;
+}
+
+TEST_F_TIMEOUT(fidelity, closed_root_is_free, NSP_TIMEOUT)
+{
+	struct row row = { .flush = self->flush };
+	struct statfs before, after;
+	char big[128], small[128];
+	int i, fd;
+
+	snprintf(big, sizeof(big), "%s/big", self->at.dir);
+	snprintf(small, sizeof(small), "%s/small", self->at.dir);
+	fd = open(small, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_LE(0, fd);
+	close(fd);
+	for (i = 0; i < self->rounds; i++) {
+		ASSERT_EQ(0, statfs(self->at.dir, &before));
+		fd = open(big, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, posix_fallocate(fd, 0, 1 << 20));
+		close(fd);
+		ASSERT_EQ(0, mount(big, small, NULL, MS_BIND, NULL));
+		fd = open(small, O_RDONLY | O_CLOEXEC);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, nsp_run(detach_small, small));
+		ASSERT_EQ(0, unlink(big));
+		ASSERT_EQ(0, close(fd));
+		ASSERT_EQ(0, settle(&row));
+		ASSERT_EQ(0, statfs(self->at.dir, &after));
+		EXPECT_EQ(before.f_bfree, after.f_bfree);
+	}
+}
+
 /* A namespace that only a bind mount held counts no longer. */
 static int bind_ns(void *arg)
 {

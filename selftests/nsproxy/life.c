@@ -15,6 +15,7 @@
 
 #include "gp.h"
 #include "hang.h"
+#include "walk.h"
 
 #define MODULE "nsproxy_defer"
 #define MODULE_DIR "/sys/module/" MODULE
@@ -593,10 +594,16 @@ TEST_F_TIMEOUT(life, cycles_in_a_storm, 60 * NSP_TIMEOUT)
 	};
 	long cycles = nsp_env("NSPROXY_TEST_CYCLES", 8);
 	struct nsp_storm storm;
+	struct walks walks;
 	pid_t prodder;
 	long i, until;
 
 	NEEDS_REDIRECT();
+	scene = nsp_shared(sizeof(*scene));
+	ASSERT_NE(NULL, scene);
+	ASSERT_EQ(0, place_make_dir(&scene->at));
+	ASSERT_EQ(0, set_scene());
+	ASSERT_EQ(0, walks_start(&walks, LONG_MAX));
 	prod_over = nsp_shared(sizeof(*prod_over));
 	ASSERT_NE(NULL, prod_over);
 	ASSERT_EQ(0, nsp_storm_start(&storm, 4, 0));
@@ -615,6 +622,10 @@ TEST_F_TIMEOUT(life, cycles_in_a_storm, 60 * NSP_TIMEOUT)
 	*prod_over = 1;
 	EXPECT_EQ(0, nsp_wait(prodder));
 	EXPECT_EQ(0, nsp_storm_wait(&storm, true));
+	scene->over = 1;
+	EXPECT_EQ(0, walks_wait(&walks));
+	EXPECT_LT(0, scene->mounts);
+	place_drop_dir(&scene->at);
 	check_kernel_as_before(_metadata, &self->hooks);
 }
 

@@ -15,12 +15,8 @@ struct place {
 	char mnt[80];
 };
 
-/* With nothing pending, and in @mode; 0 or -1. */
-static inline int place_make(struct place *place, const char *mode)
+static inline int place_make_dir(struct place *place)
 {
-	if (nsp_save(&place->knobs) || nsp_set("mode", mode) ||
-	    nsp_set("max_pending", "1024") || nsp_flush())
-		return -1;
 	snprintf(place->dir, sizeof(place->dir), "/tmp/nsproxy.XXXXXX");
 	if (!mkdtemp(place->dir) || nsp_own_mounts() ||
 	    mount("none", place->dir, "tmpfs", 0, NULL))
@@ -29,11 +25,25 @@ static inline int place_make(struct place *place, const char *mode)
 	return mkdir(place->mnt, 0700);
 }
 
-static inline int place_drop(struct place *place)
+static inline void place_drop_dir(struct place *place)
 {
 	disk_drop(&place->disk);
 	umount2(place->dir, MNT_DETACH);
 	rmdir(place->dir);
+}
+
+/* With nothing pending, and in @mode; 0 or -1. */
+static inline int place_make(struct place *place, const char *mode)
+{
+	if (nsp_save(&place->knobs) || nsp_set("mode", mode) ||
+	    nsp_set("max_pending", "1024") || nsp_flush())
+		return -1;
+	return place_make_dir(place);
+}
+
+static inline int place_drop(struct place *place)
+{
+	place_drop_dir(place);
 	return nsp_restore(&place->knobs);
 }
 

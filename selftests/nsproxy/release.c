@@ -1029,6 +1029,33 @@ TEST_F_TIMEOUT(operation, detach_held_proc, NSP_TIMEOUT)
 	check_held(_metadata, variant->mode, true, hold_proc, detach_it);
 }
 
+/* As runtimes of containers do it with the files that are to be read only. */
+static int bind_in_proc(void)
+{
+	CHECK(!nsp_run_in(CLONE_NEWPID, mount_proc, NULL));
+	CHECK(!mount("/tmp/version", "/tmp/version", NULL, MS_BIND, NULL));
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, detach_file_of_proc, NSP_TIMEOUT)
+{
+	struct operation op;
+
+	NEEDS_MOUNTS();
+	if (!nsp_supported(CLONE_NEWPID))
+		SKIP(return, NSP_LACKING);
+	measure(_metadata, variant->mode, bind_in_proc, detach_it, &op);
+	EXPECT_EQ(0, waited(&op.since));
+	if (!strcmp(variant->mode, "off")) {
+		EXPECT_LT(0, op.gps);
+		EXPECT_EQ(0, unwaited(&op.since));
+		return;
+	}
+	EXPECT_NO_WAIT(&op);
+	/* Before 6.9 somebody may be inside without a reference. */
+	EXPECT_COUNTED(2, nsp_linux(6, 9) ? op.since.finished : op.since.left);
+}
+
 static int watch_proc(void)
 {
 	int fd = inotify_init1(IN_CLOEXEC);
