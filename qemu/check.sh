@@ -18,6 +18,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$QEMU_DIR/kernel.sh"
 # shellcheck source=qemu/tree.sh
 source "$QEMU_DIR/tree.sh"
+# shellcheck source=qemu/systemd-guest.sh
+source "$QEMU_DIR/systemd-guest.sh"
+# shellcheck source=qemu/lives.sh
+source "$QEMU_DIR/lives.sh"
 
 OUT=$TOP/out/check
 RESULTS=results.ktap
@@ -56,6 +60,7 @@ check_request() {
 }
 
 is_upstream() { [[ $(setting "$1" job) == upstream* ]]; }
+is_lives() { [[ $(setting "$1" job) == lives ]]; }
 
 progress() {
 	case $1 in
@@ -145,6 +150,13 @@ prepare_run() {
 		step "building the module for $K_REL" "$dir/module.log" build_scenario_module
 		module=$OUT/build/$K_ID/nsproxy_defer.ko
 	fi
+	if is_lives "$scenario"; then
+		systemd_root
+		systemd_drivers "$line"
+		prepare_lives "$dir" "$module"
+		cp "$SCENARIO_DIR/$scenario/expect" "$dir/expect"
+		return
+	fi
 	for guest in "${folders[@]}"; do
 		step "making the guest's root file system" "$guest/guest.log" \
 			stage_check "$guest/root" "$guest/initrd.cpio" "$tests" "$module" \
@@ -190,10 +202,15 @@ run() {
 	cpus=$(setting "$scenario" cpus)
 	{
 		note "booting with $cpus CPU$( ((cpus == 1)) || echo s)"
-		# shellcheck disable=SC2046 # the arguments are words
-		boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" \
-			"$(setting "$scenario" memory)" "$(setting "$scenario" limit)" progress \
-			nsd.job="${job:-check}" ${arg:+"nsd.arg=$arg"} $(setting "$scenario" args)
+		if is_lives "$scenario"; then
+			boot_lives "$dir" "$cpus"
+			collect_lives "$dir"
+		else
+			# shellcheck disable=SC2046 # the arguments are words
+			boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" \
+				"$(setting "$scenario" memory)" "$(setting "$scenario" limit)" progress \
+				nsd.job="${job:-check}" ${arg:+"nsd.arg=$arg"} $(setting "$scenario" args)
+		fi
 		# What a patched tree is held to is the tree without the patches.
 		[[ ! ($job == upstream && $1 == *@patched && -e ${dir%-patched}-unpatched/results.ktap) ]] ||
 			cp "${dir%-patched}-unpatched/results.ktap" "$dir/stock.ktap"
@@ -245,7 +262,7 @@ build_upstream() {
 prepare_collections() {
 	local run ours='' theirs=''
 	for run in "$@"; do
-		if is_upstream "${run%@*}"; then theirs=yes; else ours=yes; fi
+		if is_upstream "${run%@*}"; then theirs=yes; else is_lives "${run%@*}" || ours=yes; fi
 	done
 	if [[ -n $ours ]]; then
 		lock_cache fetch
@@ -319,9 +336,9 @@ main() {
 		# and a tree's control is what it does unpatched.
 		[[ -z ${SCENARIOS:-}$TREE ]] || which=
 		if [[ ${1:-} == --all && -z ${SCENARIOS:-}$TREE ]]; then
-			runs+=(CLIENTS@6.1 KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
+			runs+=(CLIENTS@6.1 LIVES@6.1 KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
 			for line in 5.10 6.12; do
-				runs+=("STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
+				runs+=("LIVES@$line" "STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
 			done
 			runs+=(SMP@7.2 UP@7.2 UPSTREAM-STOCK@6.1 UPSTREAM@7.2)
 		fi

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Measure stock Debian kernels without and with the module, each pair in one
-# boot of a guest. The kernel of this machine is not touched. TREE=/path
+# boot of a guest, and count what lives of real programs wait for. The kernel of
+# this machine is not touched. TREE=/path
 # measures kernels built from that tree instead, the same tree patched, and
 # where it applies with the fix that Linux 3.17 brought.
 
@@ -12,13 +13,19 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$QEMU_DIR/kernel.sh"
 # shellcheck source=qemu/tree.sh
 source "$QEMU_DIR/tree.sh"
+# shellcheck source=qemu/systemd-guest.sh
+source "$QEMU_DIR/systemd-guest.sh"
+# shellcheck source=qemu/lives.sh
+source "$QEMU_DIR/lives.sh"
 
 OUT=$TOP/out/demo
 LIMIT=300
 TREE=${TREE:-}
 # What is booted: LABEL CPUS KIND. LABEL is the kernel's name in the table, and
-# KIND what was done to a tree.
-GUESTS=("6.1-cloud 2" "6.1-cloud 1" "6.1-rt 2" "6.1-rt 1")
+# KIND what was done to a tree, or lives.
+GUESTS=("6.1-rt 2 lives" "6.1-cloud 2" "6.1-cloud 1" "6.1-rt 2" "6.1-rt 1")
+# Enough of each to be seen; lives.sh by itself has more.
+LIVES=${LIVES:-crun:3 runc:2 bwrap:3 sandboxed-unit:2 unshare-m:3 tmpfs:5 rmdir:5 netns:2 podman:1}
 # What stock is compared with.
 MODES=(loaded)
 LOOP_HEADER='kernel\tcpus\tmode\tkind\tthreads\tn\ttotal_us\tmean_us\tp50_us\tp99_us\tcaller_gps_per_op\n'
@@ -35,6 +42,12 @@ progress() {
 # measure LABEL CPUS [KIND]
 measure() {
 	local label=$1 cpus=$2 kind=${3:-} what mode dir=$OUT/$1-$2cpu${3:+-$3}
+	if [[ $kind == lives ]]; then
+		note "living in it, stock, then with the module"
+		boot_lives "$dir" "$cpus"
+		must_have_ended "$dir" "$LIVES_LIMIT"
+		return
+	fi
 	case $kind in
 	patched) what=patched mode=(nsd.arg=patched nsproxy_defer.mode=all) ;;
 	upstream) what="with upstream's fix" mode=(nsd.arg=upstream) ;;
@@ -49,6 +62,10 @@ measure() {
 # collect LABEL CPUS [KIND]: what it measured.
 collect() {
 	local label=$1 cpus=$2 dir=$OUT/$1-$2cpu${3:+-$3}
+	if [[ ${3:-} == lives ]]; then
+		collect_lives "$dir"
+		return
+	fi
 	awk -F'\t' -v OFS='\t' -v kernel="$label" -v cpus="$cpus" \
 		'NF == 7 && $1 ~ /^(stock|loaded|patched|upstream)$/ { print kernel, cpus, $0 }' \
 		"$dir/results" >>"$OUT/results.tsv"
@@ -147,9 +164,14 @@ tree_meaning() {
 		note "On $T_LINE-UP the module is in mode off, its default where a grace period costs nothing."
 }
 
-# prepare LABEL [KIND]: the kernel's image, the module and the guest's files.
+# The same module serves all guests of a kernel.
+build_demo_module() {
+	[[ -e $1/nsproxy_defer.ko ]] || build_module "$K_DIR" "$1" "${MAKE_ARGS[@]}" CC="$K_CC"
+}
+
+# prepare LABEL CPUS [KIND]: the kernel's image, the module and the guest's files.
 prepare() {
-	local label=$1 kind=${2:-} id=$1${2:+-$2} module=''
+	local label=$1 kind=${3:-} id=$1${3:+-$3} module='' dir
 	if [[ -n $TREE ]]; then
 		built_kernel "${label#*-}" "$kind"
 	else
@@ -158,10 +180,18 @@ prepare() {
 		unlock_cache
 		note "$label is Debian's $K_REL"
 	fi
-	if [[ -z $kind || $kind == unpatched ]]; then
-		step "building the module for $K_REL" "$OUT/build/$id.log" \
-			build_module "$K_DIR" "$OUT/build/$id" "${MAKE_ARGS[@]}" CC="$K_CC"
-		module=$OUT/build/$id/nsproxy_defer.ko
+	if [[ $kind != patched && $kind != upstream ]]; then
+		step "building the module for $K_REL" "$OUT/build/$label.log" \
+			build_demo_module "$OUT/build/$label"
+		module=$OUT/build/$label/nsproxy_defer.ko
+	fi
+	if [[ $kind == lives ]]; then
+		systemd_root
+		systemd_drivers "${label%-*}"
+		dir=$OUT/$label-$2cpu-lives
+		mkdir -p "$dir"
+		prepare_lives "$dir" "$module"
+		return
 	fi
 	step "making the guest's root file system" "$OUT/build/$id-guest.log" \
 		stage_demo "$OUT/build/$id-root" "$module" "$OUT/$id.cpio"
@@ -185,7 +215,7 @@ choose_guests() {
 }
 
 main() {
-	local guest label cpus kind mode prepared=''
+	local guest label cpus kind mode dir prepared=''
 	need_root "make demo"
 	[[ -z $TREE ]] || choose_guests
 	rm -rf "$OUT"
@@ -198,7 +228,7 @@ main() {
 	for guest in "${GUESTS[@]}"; do
 		read -r label cpus kind <<<"$guest"
 		[[ " $prepared " != *" $label$kind "* ]] || continue
-		prepare "$label" "$kind"
+		prepare "$label" "$cpus" "$kind"
 		prepared+=" $label$kind"
 	done
 	note "The guests: kernel and CPUs"
@@ -208,6 +238,13 @@ main() {
 		collect $guest
 	done
 	note ""
+	for dir in "$OUT"/*-lives; do
+		[[ -d $dir ]] || continue
+		note "Lives of real programs on ${dir##*/}, and the grace periods that they wait for:"
+		lives_table "$dir"
+		lives_devices "$dir"
+		note ""
+	done
 	for mode in "${MODES[@]}"; do
 		table "$mode"
 		note ""

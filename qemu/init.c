@@ -633,10 +633,14 @@ static int init_main(void)
 {
 	struct rlimit files = { 65536, 65536 };
 
-	move_root();
+	mount_one("proc", "/proc", true);
+	read_command_line();
+	umount2("/proc", MNT_DETACH);
+	/* A new mount namespace copies them all, which is not what it measures. */
+	if (strcmp(job, "demo"))
+		move_root();
 	mount_first();
 	open_outputs();
-	read_command_line();
 	if (strcmp(job, "demo")) {
 		mount_rest();
 		raise_loopback();

@@ -12,7 +12,9 @@
 #
 # What it prints, by tabs: "life", mode, life, how many, ours, others, median ms,
 # same or differs; "wait", mode, life, ours or others, how many, function, caller,
-# where that was called, tasks; "stat", mode, life, counter, growth. All but "# ..." is of these.
+# where that was called, tasks; "mount", mode, life, what the module did with it, file
+# system, how many; "stat", mode, life, counter, growth; "device", mode, what, how often it was
+# free, of how many. And what must hold of these, as KTAP.
 
 set -eu
 
@@ -24,10 +26,17 @@ TREE=$WORK/tree
 # How often; one life more, uncounted, comes before all.
 LIVES=(crun:10 runc:6 bwrap:10 unit:5 sandboxed-unit:5 unshare-m:10 tmpfs:20 rmdir:20
 	netns:5 podman:3 podman-no-network:3 nspawn:3)
+DEVICES=50
 WAITS=(synchronize_rcu synchronize_rcu_expedited rcu_barrier)
 MARKER="nsd: the counted part ends here"
 
 say() { echo "# lives: $*"; }
+TESTS=0
+# result HOLDS TEXT: HOLDS is 1 where it does.
+result() {
+	TESTS=$((TESTS + 1))
+	if [ "$1" = 1 ]; then echo "ok $TESTS $2"; else echo "not ok $TESTS $2"; fi
+}
 die() {
 	echo "# init: FAILED: $*"
 	exit 1
@@ -198,6 +207,15 @@ count() {
 		marked = 1
 		next
 	}
+	what ~ /^nsproxy_defer_mount: / {
+		# dev=MAJOR:MINOR type=TYPE FATE
+		split(what, part, " ")
+		key = part[4] OFS substr(part[3], 6)
+		if (!(key in mounts))
+			mount[++mount_kinds] = key
+		mounts[key] += !marked
+		next
+	}
 	what !~ / <-/ { next }
 	{
 		last[pid] = 0
@@ -251,6 +269,8 @@ count() {
 			split(order[i], part, SUBSEP)
 			print "wait", mode, life, part[1], number[order[i]], part[2], part[3], names[order[i]]
 		}
+		for (i = 1; i <= mount_kinds; i++)
+			print "mount", mode, life, mount[i], mounts[mount[i]]
 		print "total", total["ours"], total["others"]
 	}' $WORK/trace
 }
@@ -266,11 +286,33 @@ once() {
 	echo "exit status $status" >>$WORK/said
 }
 
+# The waits of ours that there may be in a life: both leave a file system that others
+# hold at that moment, and may be the last to, an nsfs of podman's network and the
+# root of nspawn's container.
+may_wait() {
+	case $1.$2 in
+	safe.podman* | safe.nspawn) echo 1 ;;
+	*) echo 0 ;;
+	esac
+}
+
+# judge MODE LIFE N OURS SAME
+judge() {
+	local same=0
+	if [ "$1" = stock ]; then
+		result $(($4 > 0)) "stock.$2 waits: $4 grace periods in $3 lives"
+		return
+	fi
+	result $(($4 <= $3 * $(may_wait "$1" "$2"))) "$1.$2 does not wait: $4 grace periods in $3 lives"
+	[ "$5" != same ] || same=1
+	result $same "$1.$2 ends, and says, as on stock"
+}
+
 median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.1f", v[int((NR + 1) / 2)] / 1000 }'; }
 
 # lives MODE LIFE N
 lives() {
-	local mode=$1 life=$2 n=$3 i start same=same
+	local mode=$1 life=$2 n=$3 i start same=same totals
 	local said=$WORK/$2.$1.said
 	say "$mode: $n lives of $life"
 	[ "$(type -t "prepare_${life//-/_}")" != function ] || "prepare_${life//-/_}" "$n"
@@ -294,13 +336,60 @@ lives() {
 		same=differs
 		diff $WORK/"$life".stock.said "$said" | sed 's/^/# /' || true
 	fi
-	grep '^wait' $WORK/counted || true
+	grep -v '^total' $WORK/counted || true
 	[ ! -s $WORK/stats ] || stats | awk -v OFS='\t' -v mode="$mode" -v life="$life" '
 		NR == FNR { before[$1] = $2; next }
 		$2 != before[$1] { print "stat", mode, life, $1, $2 - before[$1] }' $WORK/stats -
-	printf 'life\t%s\t%s\t%s\t%s\t%s\t%s\n' "$mode" "$life" "$n" "$(sed -n 's/^total\t//p' $WORK/counted)" \
-		"$(median <$WORK/times)" "$same"
+	totals=$(sed -n 's/^total\t//p' $WORK/counted)
+	printf 'life\t%s\t%s\t%s\t%s\t%s\t%s\n' "$mode" "$life" "$n" "$totals" "$(median <$WORK/times)" "$same"
+	judge "$mode" "$life" "$n" "${totals%%$'\t'*}" "$same"
 	[ "$(type -t "clean_${life//-/_}")" != function ] || "clean_${life//-/_}"
+}
+
+# A file system of a device that only a namespace which has ended had mounted:
+# is the device free when wait(2) has returned? To open it with O_EXCL, as mkfs does,
+# and for dmsetup to remove, as an engine that keeps its containers on such devices does.
+prepare_device() {
+	truncate -s 16M $WORK/disk
+	LOOP=$(losetup --find --show $WORK/disk)
+	dmsetup create life --table "0 $(blockdev --getsz "$LOOP") linear $LOOP 0"
+	mke2fs -q -t ext4 /dev/mapper/life
+	dmsetup remove life
+}
+
+# shellcheck disable=SC2016 # These are perl's.
+take_alone() { perl -MFcntl -e 'sysopen(DEVICE, $ARGV[0], O_RDONLY | O_EXCL) or die "$!\n"' "$1"; }
+
+mount_for_a_life() {
+	unshare -m mount -t ext4 "$1" /mnt || die "mount $1: exit status $?"
+}
+
+# A worker of udev's looks what is on it, and has it open.
+make_mapping() {
+	dmsetup create life --table "0 $(blockdev --getsz "$LOOP") linear $LOOP 0"
+	udevadm settle
+}
+
+remove_mapping() {
+	dmsetup remove life || { dmsetup remove --retry life && false; }
+}
+
+# devices MODE N: and the slower of the two a fifth as often.
+devices() {
+	local i free=0 removed=0 removals=$((($2 + 4) / 5))
+	say "$1: $2 times a device that a namespace had mounted"
+	for ((i = 0; i < $2; i++)); do
+		mount_for_a_life "$LOOP"
+		if take_alone "$LOOP"; then free=$((free + 1)); fi
+	done
+	for ((i = 0; i < removals; i++)); do
+		make_mapping
+		mount_for_a_life /dev/mapper/life
+		if remove_mapping; then removed=$((removed + 1)); fi
+	done
+	printf 'device\t%s\t%s\t%s\t%s\n' "$1" "open(O_EXCL)" $free "$2" "$1" "dmsetup remove" $removed $removals
+	result $((free == $2)) "$1.device is free after exit and wait, $free of $2"
+	result $((removed == removals)) "$1.mapping can be removed after exit and wait, $removed of $removals"
 }
 
 # all_lives MODE
@@ -309,6 +398,7 @@ all_lives() {
 	for life in ${CHOSEN:-"${LIVES[@]}"}; do
 		lives "$1" "${life%:*}" "${life#*:}"
 	done
+	[ "$DEVICES" = 0 ] || devices "$1" "$DEVICES"
 	if [ "$1" = stock ]; then
 		for life in "${LIVES[@]}"; do
 			life=${life%:*}
@@ -318,17 +408,21 @@ all_lives() {
 }
 
 main() {
-	local default mode
+	local default mode event
 	stty -F /dev/ttyS1 raw -echo
 	# shellcheck source=/dev/null
 	[ ! -e $NSD/conf ] || . $NSD/conf
+	echo "TAP version 13"
 	say "Linux $(uname -r), $(nproc) CPUs, rcu_normal $(cat /sys/kernel/rcu_normal), up for $(cut -d' ' -f1 /proc/uptime) s"
 	systemctl --failed --no-legend --plain | sed 's/^/# failed unit: /'
 	prepare
+	[ "$DEVICES" = 0 ] || prepare_device
 	all_lives stock
 	if [ -e $NSD/nsproxy_defer.ko ]; then
 		insmod $NSD/nsproxy_defer.ko || die "insmod: the module does not load"
 		echo "# init: module loaded"
+		event=$TRACING/instances/lives/events/nsproxy_defer/nsproxy_defer_mount/enable
+		[ ! -e $event ] || echo 1 >$event
 		default=$(cat $KNOBS/mode)
 		say "insmod alone has mode $default"
 		all_lives "$default"
@@ -337,9 +431,11 @@ main() {
 			echo "$mode" >$KNOBS/mode
 			all_lives "$mode"
 		done
+		[ ! -e $event ] || echo 0 >$event
 		rmmod nsproxy_defer || die "rmmod: the module does not go"
 		echo "# init: module unloaded"
 	fi
+	echo "1..$TESTS"
 }
 
 main

@@ -4,9 +4,10 @@
 # lives.sh [LINE FLAVOUR CPUS [MODULE.ko]]: count the grace periods that tasks wait
 # for in lives of crun, runc, bwrap, podman, systemd units and others, on a stock
 # Debian kernel (6.1 rt 2) without the module and with it in each mode, in one
-# boot. From the environment:
+# boot. Others source it for its functions. From the environment:
 #
 #	LIVES="crun:3 tmpfs:9"	these lives only, so many times each
+#	DEVICES=10		so many tries of the devices, or 0 for none
 #	ACCEL=kvm		another accelerator
 
 # shellcheck source=qemu/lib.sh
@@ -14,31 +15,30 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=qemu/systemd-guest.sh
 source "$QEMU_DIR/systemd-guest.sh"
 
-OUT=$TOP/out/lives
-LIMIT=1800
+LIVES_LIMIT=1800
 
-progress() {
+lives_progress() {
 	case $1 in
 	"# lives: "*) TEXT=${1#"# lives: "} ;;
-	"# init: "* | "# failed unit"* | *"Kernel panic"*) TEXT=$1 ;;
+	"not ok "* | "# init: "* | "# failed unit"* | *"Kernel panic"*) TEXT=$1 ;;
 	esac
 }
 
 stage_lives() {
 	local root=$1 module=$2 archive=$3
 	rm -rf "$root"
-	stage_systemd "$root" "$QEMU_DIR/lives-guest.sh" $((LIMIT * 8 / 10))
-	printf 'CHOSEN="%s"\n' "${LIVES:-}" >"$root/run/nsd/conf"
+	stage_systemd "$root" "$QEMU_DIR/lives-guest.sh" $((LIVES_LIMIT * 8 / 10))
+	printf '%s="%s"\n' CHOSEN "${LIVES:-}" DEVICES "${DEVICES:-50}" >"$root/run/nsd/conf"
 	[[ -z $module ]] || cp "$module" "$root/run/nsd/nsproxy_defer.ko"
 	pack_guest "$root" "$archive"
 	rm -rf "$root"
 }
 
-# collect FOLDER: lives.tsv, and the kinds of wait and the module's own counters
+# collect_lives FOLDER: lives.tsv, and the kinds of wait and the module's own counters
 # beside it.
-collect() {
-	local dir=$1
-	tr -d '\r' <"$dir/results" >"$dir/results.clean"
+collect_lives() {
+	local dir=$1 kind
+	tr -d '\r' <"$dir/$RESULTS" >"$dir/results.clean"
 	{
 		printf 'life\tmode\tlives\tours\tothers\tms\tas_on_stock\twhere\n'
 		awk -F'\t' -v OFS='\t' '
@@ -52,13 +52,14 @@ collect() {
 				(where[key] == "" ? "-" : where[key])
 		}' "$dir/results.clean"
 	} >"$dir/lives.tsv"
-	grep '^wait' "$dir/results.clean" | cut -f 2- >"$dir/waits.tsv" || true
-	grep '^stat' "$dir/results.clean" | cut -f 2- >"$dir/stats.tsv" || true
+	for kind in wait mount stat device; do
+		sed -n "s/^$kind\t//p" "$dir/results.clean" >"$dir/${kind}s.tsv"
+	done
 	rm "$dir/results.clean"
 }
 
-# table FOLDER: a line a life, and a column a mode in the order in which they ran.
-table() {
+# lives_table FOLDER: a line a life, and a column a mode in the order in which they ran.
+lives_table() {
 	awk -F'\t' '
 	NR == 1 { next }
 	{
@@ -95,15 +96,49 @@ table() {
 	}' "$1/lives.tsv"
 }
 
+# lives_devices FOLDER: how often a device was free.
+lives_devices() {
+	awk -F'\t' '
+	{
+		if (!($2 in seen)) { seen[$2] = 1; what[++whats] = $2 }
+		if (!($1 in known)) { known[$1] = 1; mode[++modes] = $1 }
+		free[$2, $1] = $3 " of " $4
+	}
+	END {
+		for (i = 1; i <= whats; i++) {
+			printf "device free after exit + wait, %s:", what[i]
+			for (j = 1; j <= modes; j++)
+				printf "%s %s %s", (j > 1 ? "," : ""), mode[j], free[what[i], mode[j]]
+			print ""
+		}
+	}' "$1/devices.tsv"
+}
+
+# prepare_lives FOLDER [MODULE]: all that the boot needs of the kernel that was chosen.
+prepare_lives() {
+	local dir=$1
+	step "making the guest's initrd" "$dir/guest.log" \
+		stage_lives "$dir/root" "${2:-}" "$dir/initrd.cpio"
+	ln -s "$K_IMAGE" "$dir/image"
+	cp "$K_CONFIG" "$dir/config"
+}
+
+# boot_lives FOLDER CPUS
+boot_lives() {
+	boot_systemd "$1" "$2" 2048 "$LIVES_LIMIT" lives_progress
+	rm -f "$1/initrd.cpio" "$1/image"
+}
+
 main() {
 	local line=${1:-6.1} flavour=${2:-rt} cpus=${3:-2} module=${4:-} dir
+	OUT=$TOP/out/lives
 	need_root "lives.sh"
 	dir=$OUT/$line-$flavour-${cpus}cpu
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	trap 'stop_guests "$OUT"' EXIT
 	need_packages "${RUN_PACKAGES[@]}"
-	[[ -n ${NO_CLOCK:-} ]] || choose_clock
+	choose_clock
 	lock_cache fetch
 	stock_kernel "$line" "$flavour-amd64"
 	unlock_cache
@@ -114,20 +149,18 @@ main() {
 			build_module "$K_DIR" "$dir/build" "${MAKE_ARGS[@]}" CC="$K_CC"
 		module=$dir/build/nsproxy_defer.ko
 	fi
-	step "making the guest's initrd" "$dir/guest.log" \
-		stage_lives "$dir/root" "$module" "$dir/initrd.cpio"
-	ln -s "$K_IMAGE" "$dir/image"
-	cp "$K_CONFIG" "$dir/config"
+	prepare_lives "$dir" "$module"
 	note "booting $K_REL and systemd with $cpus CPU$( ((cpus == 1)) || echo s)"
-	boot_systemd "$dir" "$cpus" 2048 "$LIMIT" progress
-	rm "$dir/initrd.cpio" "$dir/image"
-	must_have_ended "$dir" "$LIMIT"
-	collect "$dir"
+	boot_lives "$dir" "$cpus"
+	must_have_ended "$dir" "$LIVES_LIMIT"
+	collect_lives "$dir"
 	note ""
-	table "$dir"
+	lives_table "$dir"
 	note ""
+	lives_devices "$dir"
+	[[ ! -s $dir/devices.tsv ]] || note ""
 	about_clock | fold -s -w 100
 	note "Where the waits were: ${dir#"$TOP"/}/lives.tsv."
 }
 
-main "$@"
+[[ ${BASH_SOURCE[0]} != "$0" ]] || main "$@"
