@@ -19,8 +19,7 @@
  *	user	RCU (delayed_put_task_struct()), RCU again where put_task_struct()
  *		defers, RCU (put_cred_rcu()) and a work item (free_user_ns()); before
  *		it all of the above for the namespaces that it owns
- *	mnt	RCU, where the module takes care of that, see namespace_unlock.c
- *	uts, cgroup, time
+ *	mnt, uts, cgroup, time
  *		nothing
  *
  * And a mount that was left to the engine may hold any of them: one of a namespace's

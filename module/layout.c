@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Where struct mount has its members, by the kernel's own BTF
+ * Where struct mount and others have their members, by the kernel's own BTF
  *
  * BTF describes the kernel that runs, with whatever the configuration, a vendor or
- * CONFIG_RANDSTRUCT made of the structure.
+ * CONFIG_RANDSTRUCT made of the structures.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -13,6 +13,7 @@
 #include <linux/mount.h>
 #include <linux/printk.h>
 #include <linux/rbtree.h>
+#include <linux/refcount.h>
 #include <linux/slab.h>
 #include <linux/types.h>
 
@@ -58,6 +59,7 @@ struct reader {
 	struct nsd_btf btf;
 	struct nsd_btf_struct mount;
 	struct nsd_btf_struct pcp;
+	struct nsd_btf_struct ns;
 };
 
 static int find(struct reader *r, const struct nsd_btf_struct *of, const char *name,
@@ -95,6 +97,20 @@ static int find_counters(struct reader *r, struct nsd_mount_layout *layout)
 	return 0;
 }
 #endif
+
+static int find_in_ns(struct reader *r, struct nsd_mount_layout *layout)
+{
+	int err;
+
+	err = nsd_btf_struct(&r->btf, "mnt_namespace", &r->ns);
+	if (err)
+		return err;
+	err = find(r, &r->ns, "user_ns", sizeof(void *), &layout->ns_user_ns) ?:
+	      find(r, &r->ns, "ucounts", sizeof(void *), &layout->ns_ucounts);
+	if (!err && find(r, &r->ns, "passive", sizeof(refcount_t), &layout->ns_passive))
+		layout->ns_passive = 0;
+	return err;
+}
 
 /*
  * The callback of the final put shares its place with the node in the tree of the
@@ -140,7 +156,11 @@ static int read_layout(struct reader *r, struct nsd_mount_layout *layout,
 		layout->mnt_covers = 0;
 	find_room(r, layout);
 	*at = "struct mnt_pcp";
-	return find_counters(r, layout);
+	err = find_counters(r, layout);
+	if (err)
+		return err;
+	*at = "struct mnt_namespace";
+	return find_in_ns(r, layout);
 }
 
 /**

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Where struct mount has its members, by fs/mount.h
+ * Where struct mount and others have their members, by fs/mount.h
  *
  * For kernels without BTF. That file is there where KDIR is, or belongs to, a full
  * source tree; the headers that distributions ship do not have it.
@@ -47,5 +47,10 @@ const struct nsd_mount_layout nsd_built_layout = {
 	.pcp		= offsetof(struct mount, mnt_pcp),
 	.gets		= offsetof(struct mnt_pcp, mnt_count),
 	.puts		= offsetof(struct mnt_pcp, mnt_count),
+#endif
+	.ns_user_ns	= offsetof(struct mnt_namespace, user_ns),
+	.ns_ucounts	= offsetof(struct mnt_namespace, ucounts),
+#ifdef NSD_HAVE_MNT_NS_PASSIVE
+	.ns_passive	= offsetof(struct mnt_namespace, passive),
 #endif
 };

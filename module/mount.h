@@ -29,6 +29,9 @@ struct mount;
  * @gets: in these, or on UP in struct mount itself, the reference counter
  * @puts: the same for what was put where these are counted apart (since 7.2),
  *	or equal to @gets
+ * @ns_user_ns: in struct mnt_namespace, the user namespace that owns it
+ * @ns_ucounts: what it is counted by
+ * @ns_passive: refcount_t for its memory, or 0 (before 6.11)
  *
  * All are offsets in bytes.
  */
@@ -48,6 +51,9 @@ struct nsd_mount_layout {
 	u32 pcp;
 	u32 gets;
 	u32 puts;
+	u32 ns_user_ns;
+	u32 ns_ucounts;
+	u32 ns_passive;
 };
 
 /* As nsd_mount_init() found it. */

@@ -67,6 +67,7 @@
 #include "compat/gp.h"
 #include "compat/kcall.h"
 #include "filesystems.h"
+#include "free_mnt_ns.h"
 #include "inc_ucount.h"
 #include "mount.h"
 #include "own.h"
@@ -74,8 +75,6 @@
 #include "takeover.h"
 
 DEFINE_KCALL(nsd_namespace_unlock, void (void));
-DEFINE_KCALL(nsd_free_mnt_ns, void (struct mnt_namespace *ns));
-DEFINE_KCALL(nsd_from_mnt_ns, struct ns_common *(struct mnt_namespace *ns));
 
 /* The kernel's list of what is being unmounted, under namespace_sem. */
 static struct hlist_head *unmounted;
@@ -83,9 +82,6 @@ static struct hlist_head *unmounted;
 static struct work_struct *delayed_fput_work;
 /* What shuts down a mount that a kernel thread was the last to put. */
 static struct delayed_work *delayed_mntput_work;
-
-/* Where struct mnt_namespace, which is private, keeps its struct ns_common. */
-static ptrdiff_t ns_common_offset;
 
 /* More children than these that stayed connected, and the mount counts as held. */
 #define MAX_CONNECTED	128
@@ -491,29 +487,6 @@ static bool has_unmounted(struct pt_regs *regs)
 }
 
 /*
- * The grace period has one more use: d_path(2) and others look into the namespace
- * of a mount under rcu_read_lock(), and put_mnt_ns() frees it after
- * namespace_unlock(). Since 7.2 the kernel leaves that to RCU, and the function is
- * not taken over. In struct ns_common, @stashed is for the dentries of nsfs, each of
- * which holds a reference, so nobody looks at it any more.
- */
-static struct llist_node *room_in(struct mnt_namespace *ns)
-{
-	return (struct llist_node *)&kcall(nsd_from_mnt_ns)(ns)->stashed;
-}
-
-static void replace_free_mnt_ns(struct mnt_namespace *ns)
-{
-	int idx = srcu_read_lock(&nsd_hook_srcu);
-
-	if (!nsproxy_defer_queue_light(room_in(ns))) {
-		synchronize_rcu_expedited();
-		kcall(nsd_free_mnt_ns)(ns);
-	}
-	srcu_read_unlock(&nsd_hook_srcu, idx);
-}
-
-/*
  * In mode off namespace_unlock() waits by itself. If it was called before that was
  * written, the list that this task has with it is not looked at yet.
  */
@@ -521,14 +494,6 @@ static bool had_no_gp(struct pt_regs *regs)
 {
 	return (nsproxy_defer_enabled() || atomic_read(&looks)) &&
 	       !(current->flags & PF_KTHREAD);
-}
-
-static void release_mnt_ns(struct llist_node *node)
-{
-	struct ns_common *ns = container_of((void *)node, struct ns_common, stashed);
-
-	memset(&ns->stashed, 0, sizeof(ns->stashed));
-	kcall(nsd_free_mnt_ns)((void *)ns - ns_common_offset);
 }
 
 /*
@@ -568,7 +533,7 @@ static void release_mount(struct llist_node *node)
 static void release(struct llist_node *node, bool light)
 {
 	if (light)
-		release_mnt_ns(node);
+		nsd_release_mnt_ns(node);
 	else
 		release_mount(node);
 }
@@ -595,11 +560,6 @@ static void set_namespace_unlock(unsigned long address)
 
 static const char * const namespace_unlock_names[] = { "namespace_unlock", NULL };
 
-static void set_free_mnt_ns(unsigned long address)
-{
-	kcall_set(nsd_free_mnt_ns, address);
-}
-
 static const char * const free_mnt_ns_names[] = { "free_mnt_ns", NULL };
 static const char * const inc_ucount_names[] = { "inc_ucount", NULL };
 
@@ -612,9 +572,9 @@ struct nsd_hook nsd_hooks[] = {
 	},
 	{
 		.names = free_mnt_ns_names,
-		.replacement = replace_free_mnt_ns,
+		.replacement = nsd_replace_free_mnt_ns,
 		.wanted = had_no_gp,
-		.set_original = set_free_mnt_ns,
+		.set_original = nsd_set_free_mnt_ns,
 		.unless = "mnt_ns_release_rcu",
 	},
 	{
@@ -654,9 +614,8 @@ struct nsproxy_defer_ops nsd_ops = {
 int nsd_takeover_init(void)
 {
 	static const char * const names[] = {
-		"unmounted", "delayed_fput_work", "delayed_mntput_work", "from_mnt_ns",
+		"unmounted", "delayed_fput_work", "delayed_mntput_work",
 	};
-	struct mnt_namespace *mnt_ns = current->nsproxy->mnt_ns;
 	unsigned long found[ARRAY_SIZE(names)];
 	int err;
 
@@ -666,11 +625,11 @@ int nsd_takeover_init(void)
 	unmounted = (struct hlist_head *)found[0];
 	delayed_fput_work = (struct work_struct *)found[1];
 	delayed_mntput_work = (struct delayed_work *)found[2];
-	kcall_set(nsd_from_mnt_ns, found[3]);
-	ns_common_offset = (void *)kcall(nsd_from_mnt_ns)(mnt_ns) - (void *)mnt_ns;
 	nsd_gp_init();
 	err = nsd_inc_ucount_init();
-	return err ?: nsd_mount_init();
+	if (!err)
+		err = nsd_mount_init();
+	return err ?: nsd_free_mnt_ns_init();
 }
 
 /**

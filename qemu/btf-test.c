@@ -704,6 +704,7 @@ static const char * const of_mount[] = {
 #define ALWAYS	7
 
 static const char * const of_pcp[] = { "mnt_count", "mnt_gets", "mnt_puts" };
+static const char * const of_ns[] = { "user_ns", "ucounts", "passive" };
 
 /* How many of the members are there? Those behind the first @always may be missing. */
 static int find_members(struct nsd_btf *btf, const char *of, const char * const *names,
@@ -733,7 +734,7 @@ static int find_members(struct nsd_btf *btf, const char *of, const char * const 
 static void find_all(const u8 *data, size_t size, bool say)
 {
 	struct nsd_btf btf;
-	int mount, pcp;
+	int mount, pcp, ns;
 
 	if (nsd_btf_open(&btf, data, size)) {
 		if (say)
@@ -747,6 +748,9 @@ static void find_all(const u8 *data, size_t size, bool say)
 	pcp = find_members(&btf, "mnt_pcp", of_pcp, sizeof(of_pcp) / sizeof(*of_pcp), 0, say);
 	if (say && pcp <= 0)
 		wrong("struct mnt_pcp has no counter: %s", btf.reason ?: "");
+	ns = find_members(&btf, "mnt_namespace", of_ns, sizeof(of_ns) / sizeof(*of_ns), 2, say);
+	if (say && ns < 2)
+		wrong("struct mnt_namespace has not all its members: %s", btf.reason ?: "");
 }
 
 static void compare_6_1(const u8 *data, size_t size)

@@ -44,6 +44,7 @@ nsd-grep-mount = $(shell grep -qsE '$(1)' $(nsd-mount-h) && echo -D$(2))
 ccflags-y += $(call nsd-grep-mount,struct rb_node mnt_node;,NSD_HAVE_MNT_NODE)
 ccflags-y += $(call nsd-grep-mount,struct hlist_head mnt_covers;,NSD_HAVE_MNT_COVERS)
 ccflags-y += $(call nsd-grep-mount,unsigned int mnt_gets;,NSD_HAVE_MNT_GETS)
+ccflags-y += $(call nsd-grep-mount,refcount_t\s+passive;,NSD_HAVE_MNT_NS_PASSIVE)
 endif
 
 # Class L: other tasks read an nsproxy under RCU (up to 3.16). A vendor may have
