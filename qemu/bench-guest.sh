@@ -101,6 +101,42 @@ beside() {
 		# shellcheck disable=SC2086
 		bench flooded -f 4 $op
 	done
+	for what in hung loops; do
+		say "$CONFIG: umount beside $what"
+		beside_$what
+	done
+}
+
+# A task that hangs in the shutdown of a FUSE file system which never answers.
+beside_hung() {
+	make_images 1
+	device=$(/usr/sbin/losetup --find --show /tmp/image.1)
+	bench hung -F "$device" -i 10000 -n 100 umount
+	/usr/sbin/losetup -d "$device"
+}
+
+make_images() {
+	for image in $(seq "$1"); do
+		[ ! -e "/tmp/image.$image" ] || continue
+		dd if=/dev/zero of="/tmp/image.$image" bs=1024k count=1 2>/dev/null
+		/usr/sbin/mke2fs -q -t ext2 "/tmp/image.$image"
+	done
+}
+
+# Sixteen that mount an image, each in a namespace which ends with them.
+beside_loops() {
+	make_images 16
+	loops=
+	for image in $(seq 16); do
+		while :; do
+			/usr/bin/unshare -m /usr/bin/mount -t ext4 -o loop "/tmp/image.$image" /mnt
+		done 2>/dev/null &
+		loops="$loops $!"
+	done
+	bench loops -i 10000 -n 100 umount
+	# shellcheck disable=SC2086 # words
+	kill $loops
+	wait 2>/dev/null || true
 }
 
 # The container that crun itself proposes, with a command that needs no terminal.

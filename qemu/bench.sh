@@ -41,7 +41,7 @@ declare -A GUESTS=(
 	[upstream]="built SMP 2" [upstream-up]="built UP 1"
 )
 ALL_PARTS="scale fast beside clients"
-CLIENTS=(bubblewrap crun iproute2 stress-ng util-linux)
+CLIENTS=(bubblewrap crun e2fsprogs iproute2 mount stress-ng util-linux)
 UP_PARTS="scale fast beside"
 
 HEADER="kernel cpus config round what op n jobs p50_us p99_us max_us callers_ms gone_ms gps cpu_ms peak_pending slab_kb used_kb beside caller_gps"

@@ -906,9 +906,10 @@ static void check_left(struct __test_metadata *_metadata,
 		       FIXTURE_DATA(fidelity) *self, struct holder *holder,
 		       enum leave by, bool holds_on)
 {
+	char mnt[128];
 	struct row other = {
 		.dev = self->at.disk.dev,
-		.mnt = self->at.mnt,
+		.mnt = mnt,
 		.type = block_type(),
 		.flush = self->flush,
 		.mount = mount_row,
@@ -917,6 +918,10 @@ static void check_left(struct __test_metadata *_metadata,
 	struct held held[2];
 	pid_t pids[2] = {};
 
+	/* Nothing can be mounted on the same place twice. */
+	snprintf(mnt, sizeof(mnt), "%s/other", self->at.dir);
+	ASSERT_TRUE(!mkdir(mnt, 0700) || errno == EEXIST);
+	row.mnt = self->at.mnt;
 	row.mount = mount_held;
 	row.data = holder;
 	if (by == BY_EXIT) {
@@ -939,10 +944,10 @@ static void check_left(struct __test_metadata *_metadata,
 		ASSERT_EQ(0, nsp_wait(pids[0]));
 		break;
 	case BY_DETACH:
-		ASSERT_EQ(0, umount2(row.mnt, MNT_DETACH));
+		ASSERT_EQ(0, umount2(mnt, MNT_DETACH));
 		break;
 	default:
-		ASSERT_EQ(0, umount(row.mnt));
+		ASSERT_EQ(0, umount(mnt));
 		break;
 	}
 	ASSERT_EQ(0, settle(&row));

@@ -40,6 +40,7 @@ FIXTURE_VARIANT(limits)
 	int lives;
 };
 
+/* Enough to use up the limit twice. */
 #define VARIANT(kind_, flag_, max_, lives_)				\
 	FIXTURE_VARIANT_ADD(limits, kind_##_##max_)			\
 	{								\
@@ -49,19 +50,19 @@ FIXTURE_VARIANT(limits)
 		.lives = lives_,					\
 	}
 
-#define VARIANTS(kind_, flag_, lives_)					\
-	VARIANT(kind_, flag_, 1, lives_);				\
-	VARIANT(kind_, flag_, 8, lives_);				\
-	VARIANT(kind_, flag_, 30, lives_)
+#define VARIANTS(kind_, flag_)						\
+	VARIANT(kind_, flag_, 1, 20);					\
+	VARIANT(kind_, flag_, 8, 30);					\
+	VARIANT(kind_, flag_, 30, 60)
 
-VARIANTS(net, CLONE_NEWNET, 60);
-VARIANTS(ipc, CLONE_NEWIPC, 60);
-VARIANTS(pid, CLONE_NEWPID, 60);
-VARIANTS(user, CLONE_NEWUSER, 100);
-VARIANTS(mnt, CLONE_NEWNS, 60);
-VARIANTS(uts, CLONE_NEWUTS, 60);
-VARIANTS(cgroup, CLONE_NEWCGROUP, 60);
-VARIANTS(time, CLONE_NEWTIME, 60);
+VARIANTS(net, CLONE_NEWNET);
+VARIANTS(ipc, CLONE_NEWIPC);
+VARIANTS(pid, CLONE_NEWPID);
+VARIANTS(user, CLONE_NEWUSER);
+VARIANTS(mnt, CLONE_NEWNS);
+VARIANTS(uts, CLONE_NEWUTS);
+VARIANTS(cgroup, CLONE_NEWCGROUP);
+VARIANTS(time, CLONE_NEWTIME);
 
 FIXTURE_SETUP(limits)
 {
@@ -72,7 +73,7 @@ FIXTURE_SETUP(limits)
 		 "/proc/sys/user/max_%s_namespaces", variant->kind);
 	limited->flag = variant->flag;
 	limited->max = variant->max;
-	limited->lives = variant->lives;
+	limited->lives = nsp_env("NSPROXY_TEST_LIMITED", variant->lives);
 	limited->refused = nsp_shared(sizeof(*limited->refused));
 	ASSERT_NE(NULL, limited->refused);
 }

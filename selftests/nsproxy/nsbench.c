@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "fuse.h"
 #include "gp.h"
 #include "measure.h"
 
@@ -219,8 +220,8 @@ static void print_help(FILE *out)
 	size_t i;
 
 	fprintf(out,
-		"usage: nsbench [-n N] [-j JOBS] [-i US] [-f N] [-p US] [-M N] [-g N]\n"
-		"               [-m LABEL] [-d] OP [COMMAND...]\n"
+		"usage: nsbench [-n N] [-j JOBS] [-i US] [-f N] [-p US] [-F DEVICE] [-M N]\n"
+		"               [-g N] [-m LABEL] [-d] OP [COMMAND...]\n"
 		"\n"
 		"Run an operation many times, wait until everything it left is released, and\n"
 		"tell what that cost. One line on stdout, tab separated:\n"
@@ -242,6 +243,8 @@ static void print_help(FILE *out)
 		"  -f N      meanwhile N processes do nothing but \"life\", see below\n"
 		"  -p US     each of these makes one such life every US microseconds, if it\n"
 		"            can; without it as many as it can\n"
+		"  -F DEVICE meanwhile a task that has a FUSE file system there hangs in its\n"
+		"            exit, since nobody answers\n"
 		"  -M N      make N more mounts first, so that each namespace has as many\n"
 		"  -g N      counted runs (default 0), after the others, for caller_gps: grace\n"
 		"            periods that the caller waited for, for each run\n"
@@ -415,6 +418,50 @@ static void end_flood(pid_t *pids, long n)
 		waitpid(pids[i], NULL, 0);
 }
 
+/*
+ * For one of type fuseblk the kernel waits in the shutdown until the daemon, which is
+ * this task, has replied to FUSE_DESTROY.
+ */
+static pid_t start_hang(const char *device, int *fuse)
+{
+	struct fuse_in_header header;
+	char options[64], c = 0;
+	int mounted[2], go[2];
+	pid_t pid;
+
+	*fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (*fuse < 0 || pipe(mounted) || pipe(go))
+		die("/dev/fuse: %s", strerror(errno));
+	pid = start_child();
+	if (!pid) {
+		snprintf(options, sizeof(options),
+			 "fd=%d,rootmode=40000,user_id=0,group_id=0", *fuse);
+		if (unshare(CLONE_NEWNS) ||
+		    mount(device, mount_point, "fuseblk", 0, options) ||
+		    write(mounted[1], &c, 1) != 1 || read(go[0], &c, 1) != 1)
+			child_die();
+		_exit(0);
+	}
+	close(mounted[1]);
+	if (read(mounted[0], &c, 1) != 1 || fuse_read_request(*fuse, &header) ||
+	    fuse_answer_init(*fuse, &header) || write(go[1], &c, 1) != 1)
+		die("fuseblk on %s: no file system that could hang", device);
+	do {
+		if (fuse_read_request(*fuse, &header))
+			die("%s: FUSE_DESTROY does not come", device);
+	} while (header.opcode != FUSE_DESTROY);
+	close(mounted[0]);
+	close(go[0]);
+	close(go[1]);
+	return pid;
+}
+
+static void end_hang(pid_t pid, int fuse)
+{
+	close(fuse);
+	reap(pid, "the task that hung");
+}
+
 /* How many grace periods the caller waits for. */
 static void tally(const struct op *op, char *text, size_t size, long n)
 {
@@ -449,7 +496,10 @@ int main(int argc, char **argv)
 {
 	struct common common = { .n = 100 };
 	long n, jobs = 1, pause_us = 0, flooders = 0, period_us = 0;
+	const char *device = NULL;
+	int fuse = -1;
 	long mounts = 0;
+	pid_t hung = 0;
 	long gps, slab_kb, free_kb, cpus;
 	double start, callers, gone, idle_ms;
 	char caller_gps[32] = "-", all_gps[32] = "-";
@@ -457,7 +507,7 @@ int main(int argc, char **argv)
 	const struct op *op;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "+n:j:i:f:p:M:g:m:dh")) != -1) {
+	while ((opt = getopt(argc, argv, "+n:j:i:f:p:F:M:g:m:dh")) != -1) {
 		switch (opt) {
 		case 'j':
 			jobs = parse_number("-j", optarg, 1);
@@ -470,6 +520,9 @@ int main(int argc, char **argv)
 			break;
 		case 'p':
 			period_us = parse_number("-p", optarg, 0);
+			break;
+		case 'F':
+			device = optarg;
 			break;
 		case 'M':
 			mounts = parse_number("-M", optarg, 0);
@@ -514,6 +567,8 @@ int main(int argc, char **argv)
 	if (op->run == do_crowd)
 		gather_crowd(n);
 	start_flood(flood, flooders, period_us);
+	if (device)
+		hung = start_hang(device, &fuse);
 	if (op->run == do_nap) {
 		struct sched_param param = { .sched_priority = 80 };
 
@@ -533,6 +588,8 @@ int main(int argc, char **argv)
 		run_some(op, shared->us, n, pause_us, true);
 	callers = now_us();
 	end_flood(flood, flooders);
+	if (device)
+		end_hang(hung, fuse);
 	flush();
 	gone = now_us();
 

@@ -12,8 +12,6 @@
 
 #include <sys/statfs.h>
 
-#define ROUNDS 4
-
 FIXTURE(fidelity)
 {
 	struct place at;
@@ -51,7 +49,8 @@ FIXTURE_SETUP(fidelity)
 	self->flush = !strcmp(variant->mode, "all") &&
 		      !nsp_env("NSPROXY_TEST_NO_FLUSH", 0);
 	/* Without a deferral there is no race to be lost. */
-	self->rounds = strcmp(variant->mode, "off") ? ROUNDS : 1;
+	self->rounds = strcmp(variant->mode, "off") ?
+		       nsp_env("NSPROXY_TEST_ROUNDS", 4) : 1;
 }
 
 FIXTURE_TEARDOWN(fidelity)
