@@ -113,6 +113,7 @@ stage_bench() {
 	local dir=$1 module=$2 cpus=$3 root=$1/root parts=$ALL_PARTS
 	((cpus > 1)) || parts=$UP_PARTS
 	stage_guest "$root" "$DEBIAN_ROOT"
+	stage_modules "$root"
 	guest_cc "$root/bin/nsbench" "$TOP/selftests/nsproxy/nsbench.c" "$TOP/selftests/nsproxy/gp.c"
 	guest_cc "$root/bin/setns_loop" "$TOP/selftests/nsproxy/setns_loop.c" "$TOP/selftests/nsproxy/gp.c"
 	cp "$QEMU_DIR/bench-guest.sh" "$root/bench.sh"
