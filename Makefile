@@ -52,6 +52,9 @@ matrix:
 patch:
 	@qemu/patch.sh
 
+litmus:
+	@qemu/litmus.sh
+
 lint:
 	@qemu/lint.sh
 
@@ -69,6 +72,7 @@ help:
 	@echo 'make matrix          which row of the promise held in the runs of out/check, or in RUNS="/path ..."'
 	@echo 'make patch TREE=/path/to/linux'
 	@echo '                     patch a copy of that kernel tree, DEST=/path; INPLACE=1 patches the tree itself'
+	@echo 'make litmus         the ordering that the code relies on, by the memory model; KERNEL=7.2 takes that of another line'
 	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, the patches; STEPS=/path/to/linux compiles each step'
 
-.PHONY: modules kdir install clean demo bench check check-all check-controls matrix patch lint help
+.PHONY: modules kdir install clean demo bench check check-all check-controls matrix patch litmus lint help
