@@ -5,7 +5,7 @@
  * The grace period in namespace_unlock() has one more use: d_path() and others look
  * into the namespace of a mount under rcu_read_lock(), and put_mnt_ns() frees that
  * after namespace_unlock(). Later kernels leave this to RCU by themselves, and have
- * mnt_ns_release_rcu() for it.
+ * mnt_ns_release_rcu() for it. Litmus test: ns-readers.
  *
  * Only the memory may go late. That the namespace counts against the limit of a
  * user, and since 6.11 that it is listed, ends at once, as it does on stock.

@@ -211,6 +211,7 @@ void nsd_hooks_give_back(void)
 	 * instruction yet. It cannot sleep there by its own will, which is
 	 * what nsd_synchronize_tasks() waits for. A task may very well sleep
 	 * farther on: that is what SRCU is for. The way out is as the way in.
+	 * Litmus test: unload-look.
 	 */
 	nsd_synchronize_tasks();
 	nsd_hooks_quiesce();

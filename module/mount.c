@@ -27,6 +27,10 @@
  * Linux 7.2 counts gets and puts apart, and why the module is for these two.
  *
  * It takes the order "look at mnt_ns, then decrement" of 9ea0a46ca2c3 (4.18).
+ *
+ * Each case is a litmus test in Documentation/litmus-tests: count-one-cpu,
+ * count-migrated, count-handed-on-file, count-handed-on, x86-count-handed-on,
+ * arm64-count-handed-on (and arm64-count-handed-on-llsc), put-order.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -131,7 +135,7 @@ void nsd_lock_mounts(void)
 	 * between the new sequence number and the sums: __legitimize_mnt()
 	 * increments first, and looks at the number then, with the same barrier
 	 * between. So who has not seen us here is seen by us, and who has seen
-	 * us comes for the lock.
+	 * us comes for the lock. Litmus tests: count-migrated, walker-counted.
 	 */
 	smp_mb();
 }
@@ -162,7 +166,7 @@ int nsd_mount_count(struct mount *m)
 	if (nsd_layout.puts != nsd_layout.gets) {
 		for_each_possible_cpu(cpu)
 			puts += READ_ONCE(*counter(m, nsd_layout.puts, cpu));
-		/* Pairs with smp_wmb() in mntput_no_expire(). */
+		/* Pairs with smp_wmb() in mntput_no_expire(): count-apart. */
 		smp_mb();
 	}
 	for_each_possible_cpu(cpu)
@@ -238,7 +242,8 @@ struct mount *nsd_mount_next_connected(struct mount *m, struct mount *top)
  * nsd_mount_doom - what the final mntput() does under the lock
  * @m: the mount, plain, with one reference, under nsd_lock_mounts()
  *
- * A walker that has it in its hands finds it doomed, and lets go of it.
+ * A walker that has it in its hands finds it doomed, and lets go of it. Litmus test:
+ * walker-doomed.
  *
  * Context: any.
  */
@@ -283,7 +288,7 @@ bool nsd_mount_cleanup_later(struct mount *m)
  *
  * Of what umount(2) took off without MNT_DETACH, __legitimize_mnt() takes its
  * increment back by a plain decrement, relying on somebody else to be the last. If
- * mntput() came in between, there would be nobody.
+ * mntput() came in between, there would be nobody. Litmus test: walker-last.
  *
  * Context: any.
  */

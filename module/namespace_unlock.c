@@ -149,7 +149,10 @@ static bool is_left_of(const struct super_block *sb)
 	struct hlist_node *node;
 	bool ret = true;
 
-	/* It grows under mount_lock, which who decides has. */
+	/*
+	 * It grows under mount_lock, which who decides has, and shrinks after
+	 * the cleanup. Litmus tests: left-found, left-gone.
+	 */
 	if (!atomic_read(&nr_left))
 		return false;
 	spin_lock(&left_lock);
@@ -498,7 +501,7 @@ static bool had_no_gp(struct pt_regs *regs)
 
 /*
  * Releases a mount after its grace period: by now its count is exact, and whoever
- * holds it comes for mount_lock to put it.
+ * holds it comes for mount_lock to put it. Litmus test: left-count.
  */
 static void release_mount(struct llist_node *node)
 {

@@ -249,7 +249,7 @@ static bool arrivals_empty(void)
 	return llist_empty(&arrivals[HEAVY]) && llist_empty(&arrivals[LIGHT]);
 }
 
-/* The batch of whatever was queued last. */
+/* The batch of whatever was queued last. Litmus test: flush-arrival. */
 static unsigned long newest_batch(void)
 {
 	return arrivals_empty() ? next_batch - 1 : next_batch;
@@ -305,7 +305,8 @@ static void advance(void)
 		 * llist_del_all() pairs with the llist_add() of each arrival:
 		 * all that the tasks did to take their objects out of sight
 		 * comes before call_rcu(), so that the grace period covers
-		 * every reader that may still see one of them.
+		 * every reader that may still see one of them. Litmus test:
+		 * engine-gp.
 		 */
 		for (kind = 0; kind < NR_KINDS; kind++)
 			gp_members[kind] = llist_del_all(&arrivals[kind]);
@@ -445,7 +446,10 @@ static bool queue(struct llist_node *node, int kind)
 					    NSPROXY_DEFER_STAT_LIGHT);
 	trace_nsproxy_defer_queue(node, now);
 
-	/* Only the first of a batch has to see that the batch gets going. */
+	/*
+	 * Only the first of a batch has to see that the batch gets going. If one
+	 * is in gp still, its callback does. Litmus test: engine-start.
+	 */
 	if (llist_add(node, &arrivals[kind])) {
 		spin_lock_bh(&lock);
 		advance();
@@ -500,7 +504,7 @@ bool nsproxy_defer_queue_light(struct llist_node *node)
 
 /*
  * A hint that needs no lock: what the calling task has queued, or has seen the
- * end of, is always taken into account.
+ * end of, is always taken into account. Litmus test: flush-hint.
  */
 static bool busy(void)
 {

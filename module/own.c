@@ -11,7 +11,8 @@
  * in the table is not: it holds its mount until it has gone from there. Nor is a
  * root or working directory. Who takes them away does so under the lock of table
  * or fs_struct, which threads may share, and which is held here until the tree's
- * own reference is dropped; so whoever comes later sees mnt_ns NULL.
+ * own reference is dropped; so whoever comes later sees mnt_ns NULL. Litmus test:
+ * own-file.
  */
 #include <linux/fdtable.h>
 #include <linux/file.h>
