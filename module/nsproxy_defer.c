@@ -351,6 +351,8 @@ static void release(struct llist_node *member, const struct slot *slot)
 	ops->release(member, light);
 	nsproxy_defer_count(light ? NSPROXY_DEFER_STAT_LIGHT_RELEASED :
 				    NSPROXY_DEFER_STAT_RELEASED);
+	/* Pairs with the one in nsproxy_defer_flush(). Litmus test: flush-idle. */
+	smp_mb();
 	atomic_dec(&pending[slot->kind]);
 }
 
@@ -555,8 +557,11 @@ int nsproxy_defer_flush(enum nsproxy_defer_why why)
 	struct waiter w;
 	long left;
 
-	if (!busy())
+	if (!busy()) {
+		/* What was released is seen to be: pairs with release(). */
+		smp_mb();
 		return 0;
+	}
 
 	init_completion(&w.done);
 	spin_lock_bh(&lock);
