@@ -79,14 +79,17 @@ run_tests() {
 # What the test says has to come out.
 expected() { sed -n 's/^ \* Result: //p' "$1" | head -n 1; }
 
-# What came out, or what was wrong. That all processors share one domain is what
-# herd7 says of each test of arm64.
+# What herd7 complained of. That all processors share one domain is what it says of
+# each test of arm64.
+complaint() {
+	grep -E '^(Warning|Error|Fatal error|Flag)' "$1" |
+		grep -vx 'Flag Assuming-common-inner-shareable-domain' | head -n 1 || true
+}
+
+# What came out.
 found() {
-	local problem
-	problem=$(grep -E '^(Warning|Error|Fatal error|Flag)' "$1" |
-		grep -vx 'Flag Assuming-common-inner-shareable-domain' | head -n 1 || true)
-	if [[ -n $problem ]]; then
-		printf '%s\n' "$problem"
+	if [[ -n $(complaint "$1") ]]; then
+		echo error
 	else
 		sed -nE 's/^Observation [^ ]+ ([A-Za-z]+) .*/\1/p' "$1"
 	fi
@@ -102,6 +105,8 @@ wrong() {
 		echo "it has no line \" * Result: Never\" (or Sometimes, or Always)"
 	elif [[ $(sed -n '1s/^[^ ]* //p' "$1") != "$name" ]]; then
 		echo "its first line does not give it the name of the file"
+	elif [[ $2 == error ]]; then
+		complaint "$OUT/tests/$name.out"
 	elif [[ $2 != "$result" ]]; then
 		echo "not as expected; see $OUT/tests/$name.out"
 	elif [[ $name == *+* ]]; then
@@ -112,7 +117,11 @@ wrong() {
 		fi
 	else
 		mutations=("$TESTS/$claim"+*.litmus)
-		[[ -e ${mutations[0]} ]] || echo "it has no mutation, $claim+WHAT.litmus: can it fail?"
+		if [[ ! -e ${mutations[0]} ]]; then
+			echo "it has no mutation, $claim+WHAT.litmus: can it fail?"
+		elif ! grep -rqwF -- "$claim" "$TOP/module"; then
+			echo "no comment in module/ names it: what is it about?"
+		fi
 	fi
 }
 
