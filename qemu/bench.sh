@@ -8,7 +8,7 @@
 #	BENCH="rt cloud-up"	these kernels only, see GUESTS
 #	N="1 10 100"		how many namespaces
 #	REPEATS=5		rounds, of which the medians are shown
-#	PARTS="scale fast"	what is measured: scale, fast, beside, clients
+#	PARTS="scale fast"	what is measured: scale, fast, beside, clients, lives
 #	KERNEL=6.12		Debian's kernels of another line
 #	TREE=/path		for "unpatched" and "patched": that tree, not Debian's source
 #	ACCEL=kvm		another accelerator
@@ -19,6 +19,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$QEMU_DIR/kernel.sh"
 # shellcheck source=qemu/tree.sh
 source "$QEMU_DIR/tree.sh"
+# shellcheck source=qemu/systemd-guest.sh
+source "$QEMU_DIR/systemd-guest.sh"
+# shellcheck source=qemu/lives.sh
+source "$QEMU_DIR/lives.sh"
 
 OUT=$TOP/out/bench
 KERNEL=${KERNEL:-6.1}
@@ -40,7 +44,7 @@ declare -A GUESTS=(
 	[unpatched]="built SMP 2" [unpatched-up]="built UP 1"
 	[upstream]="built SMP 2" [upstream-up]="built UP 1"
 )
-ALL_PARTS="scale fast beside clients"
+ALL_PARTS="scale fast beside clients lives"
 CLIENTS=(bubblewrap crun e2fsprogs iproute2 mount stress-ng util-linux)
 UP_PARTS="scale fast beside"
 
@@ -104,9 +108,20 @@ prepare() {
 			build_module "$K_DIR" "$OUT/build/$K_ID" "${MAKE_ARGS[@]}" CC="$K_CC"
 		module=$OUT/build/$K_ID/nsproxy_defer.ko
 	fi
+	if has_lives "$word"; then
+		mkdir -p "$dir/lives"
+		systemd_root
+		systemd_drivers "$KERNEL"
+		EXPEDITED=1 DEVICES=0 prepare_lives "$dir/lives" "$module"
+	fi
 	debian_root "${CLIENTS[@]}"
 	step "making the guest's root file system" "$dir/guest.log" stage_bench "$dir" "$module" "$cpus"
 	ln -s "$K_IMAGE" "$dir/image"
+}
+
+# They have a guest of their own, which is a whole Debian.
+has_lives() {
+	[[ " ${PARTS:-$ALL_PARTS} " == *" lives "* && ${GUESTS[$1]} == stock* ]]
 }
 
 stage_bench() {
@@ -131,6 +146,10 @@ measure() {
 	boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" 2048 "$limit" progress nsd.job=bench "${args[@]}"
 	rm "$dir/initrd.cpio" "$dir/image"
 	must_have_ended "$dir" "$limit"
+	has_lives "$word" || return 0
+	boot_lives "$dir/lives" "$cpus"
+	must_have_ended "$dir/lives" "$LIVES_LIMIT"
+	collect_lives "$dir/lives"
 }
 
 # collect WORD FIELDS [KIND]: the lines that begin with KIND, or else those that
@@ -325,6 +344,13 @@ main() {
 	done
 	medians >"$OUT/medians.tsv"
 	table >"$OUT/table.txt"
+	for word in $BENCH; do
+		has_lives "$word" || continue
+		printf '\nLives on %s, %s CPUs:\n' "${LABELS[$word]}" "${GUESTS[$word]##* }"
+		lives_table "$OUT/$word/lives"
+		gnuplot -e "lives='$OUT/$word/lives/lives.tsv'; where='$OUT/${LABELS[$word]}-${GUESTS[$word]##* }cpu-lives'" \
+			-e "name='${LABELS[$word]}, ${GUESTS[$word]##* } CPUs'" "$QEMU_DIR/lives.gnuplot"
+	done >>"$OUT/table.txt"
 	draw
 	cat "$OUT/table.txt"
 	note ""

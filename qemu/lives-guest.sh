@@ -299,6 +299,7 @@ may_wait() {
 # judge MODE LIFE N OURS SAME
 judge() {
 	local same=0
+	[ "$1" != expedited ] || return 0
 	if [ "$1" = stock ]; then
 		result $(($4 > 0)) "stock.$2 waits: $4 grace periods in $3 lives"
 		return
@@ -398,7 +399,7 @@ all_lives() {
 	for life in ${CHOSEN:-"${LIVES[@]}"}; do
 		lives "$1" "${life%:*}" "${life#*:}"
 	done
-	[ "$DEVICES" = 0 ] || devices "$1" "$DEVICES"
+	[ "$DEVICES" = 0 ] || [ "$1" = expedited ] || devices "$1" "$DEVICES"
 	if [ "$1" = stock ]; then
 		for life in "${LIVES[@]}"; do
 			life=${life%:*}
@@ -408,7 +409,7 @@ all_lives() {
 }
 
 main() {
-	local default mode event
+	local default mode event normal
 	stty -F /dev/ttyS1 raw -echo
 	# shellcheck source=/dev/null
 	[ ! -e $NSD/conf ] || . $NSD/conf
@@ -418,6 +419,14 @@ main() {
 	prepare
 	[ "$DEVICES" = 0 ] || prepare_device
 	all_lives stock
+	if [ "${EXPEDITED:-0}" = 1 ]; then
+		normal=$(cat /sys/kernel/rcu_normal)
+		echo 0 >/sys/kernel/rcu_normal
+		echo 1 >/sys/kernel/rcu_expedited
+		all_lives expedited
+		echo 0 >/sys/kernel/rcu_expedited
+		echo "$normal" >/sys/kernel/rcu_normal
+	fi
 	if [ -e $NSD/nsproxy_defer.ko ]; then
 		insmod $NSD/nsproxy_defer.ko || die "insmod: the module does not load"
 		echo "# init: module loaded"

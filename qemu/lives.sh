@@ -8,6 +8,7 @@
 #
 #	LIVES="crun:3 tmpfs:9"	these lives only, so many times each
 #	DEVICES=10		so many tries of the devices, or 0 for none
+#	EXPEDITED=1		with rcu_expedited=1 and rcu_normal=0, too
 #	ACCEL=kvm		another accelerator
 
 # shellcheck source=qemu/lib.sh
@@ -28,7 +29,7 @@ stage_lives() {
 	local root=$1 module=$2 archive=$3
 	rm -rf "$root"
 	stage_systemd "$root" "$QEMU_DIR/lives-guest.sh" $((LIVES_LIMIT * 8 / 10))
-	printf '%s="%s"\n' CHOSEN "${LIVES:-}" DEVICES "${DEVICES:-50}" >"$root/run/nsd/conf"
+	printf '%s="%s"\n' CHOSEN "${LIVES:-}" DEVICES "${DEVICES:-50}" EXPEDITED "${EXPEDITED:-0}" >"$root/run/nsd/conf"
 	[[ -z $module ]] || cp "$module" "$root/run/nsd/nsproxy_defer.ko"
 	pack_guest "$root" "$archive"
 	rm -rf "$root"
