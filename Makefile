@@ -49,6 +49,9 @@ check-controls:
 matrix:
 	@qemu/matrix.sh $(RUNS)
 
+series:
+	@qemu/series.sh
+
 patch:
 	@qemu/patch.sh
 
@@ -70,9 +73,11 @@ help:
 	@echo 'make check-controls  run the negative controls: each must turn the verdict red'
 	@echo 'make check-all       every scenario and every kernel line'
 	@echo 'make matrix          which row of the promise held in the runs of out/check, or in RUNS="/path ..."'
+	@echo 'make series KERNEL=6.1'
+	@echo '                     compose the patch series of that line, in OUT=/path or out/series/linux-6.1.y'
 	@echo 'make patch TREE=/path/to/linux'
 	@echo '                     patch a copy of that kernel tree, DEST=/path; INPLACE=1 patches the tree itself'
-	@echo 'make litmus         the ordering that the code relies on, by the memory model; KERNEL=7.2 takes that of another line'
+	@echo 'make litmus          the ordering that the code relies on, by the memory model; KERNEL=7.2 takes that of another line'
 	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, the patches; STEPS=/path/to/linux compiles each step'
 
-.PHONY: modules kdir install clean demo bench check check-all check-controls matrix patch litmus lint help
+.PHONY: modules kdir install clean demo bench check check-all check-controls matrix series patch litmus lint help

@@ -1,16 +1,34 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What lint.sh checks of the series in patches/. Sourced by it.
+# What lint.sh checks of the series in patches/, as they are there and composed.
+# Sourced by it.
 
-# Nothing is in the folder that the series does not name, and the other way.
+# series_is_whole FOLDER: nothing is in it that the series does not name, each
+# patch has a reason above it, and it says what it was made for.
 series_is_whole() {
-	diff <(series_patches "$1" | sort) \
-		<(find "${1%/series}" -name '*.patch' ! -name '0000-*' | sort) || return 1
-	[[ -s ${1%/series}/0000-cover-letter.patch ]] || {
-		echo "there is no 0000-cover-letter.patch"
-		return 1
+	local entry result=0
+	diff <(while read -r entry; do
+		case $entry in
+		*.patch) echo "$entry" ;;
+		*) [[ ! -e $1/$entry.diff ]] || echo "$entry.diff" ;;
+		esac
+	done < <(series_entries "$1/series") | sort) \
+		<(find "$1" -mindepth 1 ! -name series ! -name cover-letter -printf '%P\n' | sort) || result=1
+	awk '
+		/^#/ || /^$/ { reason = /^#/; next }
+		!reason { print $1 " has no reason above it in series"; wrong = 1 }
+		{ reason = 0 }
+		END { exit wrong }' "$1/series" || result=1
+	grep -q '^# Base: Linux [0-9]' "$1/series" || {
+		echo "series has no line \"# Base: Linux ...\""
+		result=1
 	}
+	[[ -s $1/cover-letter ]] || {
+		echo "there is no cover-letter"
+		result=1
+	}
+	return "$result"
 }
 
 # patch_style PATCH: a person signs a patch, and not before it is sent. The
@@ -37,27 +55,36 @@ series_style() {
 	return "$result"
 }
 
-# series_reverses SERIES TREE: it applies without fuzz, and what it changed is
-# as it was when it is taken back.
-series_reverses() {
-	local scratch patches patch file i result=0
-	scratch=$(mktemp -d)
-	mkdir "$scratch/old"
-	mapfile -t patches < <(series_patches "$1")
+# lint_git ARGUMENT...: with the user's settings left out.
+lint_git() { bare_git "$OUT/tree" -c user.name=lint -c user.email=lint@localhost "$@"; }
+
+# series_applies FOLDER SERIES TREE: git am takes what is composed, each of our files
+# is in the tree as it is here, and what was changed is as it was when all is taken
+# back. Done with the files that are changed.
+series_applies() {
+	local patches patch entry file path tree=$OUT/tree result=0 i
+	rm -rf "$tree"
+	mkdir "$tree"
+	mapfile -t patches < <(series_patches "$2")
 	while read -r file; do
-		[[ -e $2/$file ]] || continue
-		mkdir -p "$scratch/old/${file%/*}"
-		cp "$2/$file" "$scratch/old/$file"
+		[[ ! -e $3/$file ]] || (cd "$3" && cp --parents --no-preserve=mode "$file" "$tree")
 	done < <(patched_files "${patches[@]}")
-	cp -r "$scratch/old" "$scratch/new"
-	for patch in "${patches[@]}"; do
-		apply_patch "$scratch/new" "$patch" 0 /dev/stdout || result=1
+	lint_git init -q
+	lint_git add .
+	lint_git commit -q -m "as it was"
+	lint_git tag base
+	lint_git am -q "${patches[@]}" || return 1
+	# shellcheck disable=SC2153 # compose.sh sets PATCHES.
+	for entry in $(series_entries "$1/series" | grep -v '\.patch$'); do
+		while read -r path file; do
+			cmp "$tree/$path" "$file" || result=1
+		done < <(piece_files "$PATCHES/common/$entry")
 	done
 	for ((i = ${#patches[@]} - 1; i >= 0; i--)); do
-		patch -d "$scratch/new" -p1 -F 0 --reverse --batch --no-backup-if-mismatch -i "${patches[i]}" || result=1
+		lint_git apply --index --reverse "${patches[i]}" || result=1
 	done
-	diff -r "$scratch/old" "$scratch/new" || result=1
-	rm -rf "$scratch"
+	lint_git diff --cached --exit-code base || result=1
+	rm -rf "$tree"
 	return "$result"
 }
 
@@ -79,22 +106,27 @@ compile_steps() {
 	done < <(series_patches "$T_SERIES")
 }
 
+# lint_composed FOLDER: composes it, and looks at what comes of it.
+lint_composed() {
+	local name=${1##*/} line
+	line=${name#linux-}
+	line=${line%.y}
+	check "$name-whole" series_is_whole "$1"
+	rm -rf "$OUT/series/$name"
+	check "$name-composed" env KERNEL="$line" OUT="$OUT/series/$name" "$QEMU_DIR/series.sh"
+	[[ -e $OUT/series/$name/series ]] || return 0
+	check "$name-checkpatch" series_style "$OUT/series/$name/series"
+	if [[ -e $CACHE/src/linux-source-$line/Makefile ]]; then
+		check "$name-applies" series_applies "$1" "$OUT/series/$name/series" "$CACHE/src/linux-source-$line"
+	else
+		note "skip    $name-applies: no sources of Linux $line here; STEPS=/path/to/linux names some"
+	fi
+}
+
 lint_series() {
-	local series name line
-	# shellcheck disable=SC2153 # tree.sh sets it.
+	local series
 	for series in "$PATCHES"/linux-*.y/series; do
-		[[ -r $series ]] || continue
-		name=${series%/series}
-		name=${name##*/}
-		line=${name#linux-}
-		line=${line%.y}
-		check "$name-whole" series_is_whole "$series"
-		check "$name-checkpatch" series_style "$series"
-		if [[ -e $CACHE/src/linux-source-$line/Makefile ]]; then
-			check "$name-applies" series_reverses "$series" "$CACHE/src/linux-source-$line"
-		else
-			note "skip    $name-applies: no sources of Linux $line here; STEPS=/path/to/linux names some"
-		fi
+		[[ ! -r $series ]] || lint_composed "${series%/series}"
 	done
 }
 
@@ -104,7 +136,7 @@ lint_steps() {
 	TREE=$1
 	choose_tree
 	[[ -n $T_SERIES && $T_FUZZ == 0 ]] || die "no series applies without fuzz to STEPS=$T_DIR"
-	check "$T_NAME-applies" series_reverses "$T_SERIES" "$T_DIR"
+	check "$T_NAME-applies" series_applies "$T_FROM" "$T_SERIES" "$T_DIR"
 	lock_cache "$(tree_id steps)"
 	tree_source steps
 	# The patches that come now are no part of the copy as it was made.

@@ -99,6 +99,7 @@ check W=1 module_build W=1
 # Locks that one function takes and another gives back, if there is anything to lock,
 # are beyond what sparse follows.
 check sparse module_build C=2 "CF=-D__CHECK_ENDIAN__ -Wno-context"
+check "make series" "$QEMU_DIR/series-test.sh"
 check "make patch" "$QEMU_DIR/patch-test.sh"
 check "the difference of results" "$QEMU_DIR/difference-test.sh"
 check "the reader of BTF" "$QEMU_DIR/btf-test.sh"

@@ -11,7 +11,7 @@ SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
 cd "$SCRATCH"
 FAILED=0
-export PATCHES=$SCRATCH/patches
+export PATCHES=$SCRATCH/patches NSPROXY_DEFER_CACHE=$SCRATCH/cache
 export GIT_AUTHOR_NAME=test GIT_AUTHOR_EMAIL=test@localhost GIT_CONFIG_GLOBAL=/dev/null
 export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost GIT_CONFIG_NOSYSTEM=1
 unset TREE DEST INPLACE
@@ -110,7 +110,7 @@ make_tree 'a b' 3.16 "$L"
 expect 1 'has a space' 'a b'
 
 make_tree other-line 3.12 "$L"
-expect 0 'linux-3.16.y/series applies without fuzz' other-line DEST=other.out
+expect 0 'linux-3.16.y applies without fuzz' other-line DEST=other.out
 make_tree backport 3.16 "$M"
 expect 0 'the fix of Linux 3\.17' backport DEST=backport.out
 patched backport.out

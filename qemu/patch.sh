@@ -108,9 +108,9 @@ main() {
 	count=$(series_patches "$T_SERIES" | wc -l)
 	if ((T_FUZZ)); then
 		try_series "$T_SERIES" "$T_FUZZ"
-		note "${T_SERIES#"$TOP"/} applies ($count patches), but only with fuzz: read what comes of${FUZZY}."
+		note "$(here "$T_FROM") applies ($count patches), but only with fuzz: read what comes of${FUZZY}."
 	else
-		note "${T_SERIES#"$TOP"/} applies without fuzz ($count patches)."
+		note "$(here "$T_FROM") applies without fuzz ($count patches)."
 	fi
 
 	if [[ ${INPLACE:-0} == 1 ]]; then

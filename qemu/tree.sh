@@ -8,8 +8,9 @@
 # What is set here is used there.
 # shellcheck disable=SC2034
 
-# Somebody else may have series of their own.
-PATCHES=${PATCHES:-$TOP/patches}
+# shellcheck source=qemu/compose.sh
+source "$QEMU_DIR/compose.sh"
+
 FIXES=$TOP/patches/build-fixes
 # What Linux 3.17 did about the wait of class L, to compare with.
 UPSTREAM_FIX=$TOP/patches/upstream-fix/linux-3.16.y.patch
@@ -96,13 +97,8 @@ describe_tree() {
 	fi
 }
 
-# series_patches SERIES: the patches of a series file, in order.
-series_patches() {
-	local dir=${1%/*} patch rest
-	while read -r patch rest; do
-		[[ -z $patch || $patch == "#"* ]] || printf '%s\n' "$dir/$patch"
-	done <"$1"
-}
+# series_patches SERIES: the patches of a series file that is composed, in order.
+series_patches() { series_entries "$1" | sed "s#^#${1%/*}/#"; }
 
 patched_files() { sed -nE 's#^(---|\+\+\+) [ab]/([^[:space:]]+).*#\2#p' "$@" | sort -u; }
 
@@ -158,26 +154,51 @@ try_series() {
 	return "$result"
 }
 
-# find_series: sets T_SERIES and T_FUZZ (0 or 2), or leaves T_SERIES empty and
-# sets T_WRONG to what is wrong with each that was tried. The one of the tree's
-# own line comes first, then all others of its class.
+# composed FOLDER: the series file of that folder's series, composed. It is kept in
+# the cache, where another run, which has the same or waits, may be reading it.
+composed() {
+	local out
+	out=$CACHE/series/$(cksum <<<"$PATCHES" | cut -d' ' -f1)/${1##*/}
+	lock_cache series >&2
+	rm -rf "$out.new"
+	mkdir -p "$out.new"
+	compose_series "$1" "$out.new"
+	if diff -rq "$out.new" "$out" >/dev/null 2>&1; then
+		rm -rf "$out.new"
+	else
+		rm -rf "$out"
+		mv "$out.new" "$out"
+	fi
+	unlock_cache
+	printf '%s\n' "$out/series"
+}
+
+# find_series: sets T_FROM (a folder of patches/), T_SERIES (the same, composed) and
+# T_FUZZ (0 or 2), or leaves T_SERIES empty and sets T_WRONG to what is wrong with
+# each that was tried. The one of the tree's own line comes first, then all others of
+# its class.
 find_series() {
-	local series line candidates=() fuzz
+	local dir line series candidates=() fuzz
+	local -A tried=()
 	T_SERIES=''
 	T_WRONG=''
-	for series in "$PATCHES/linux-$T_LINE.y/series" "$PATCHES"/linux-*.y/series; do
-		[[ -r $series && " ${candidates[*]:-} " != *" $series "* ]] || continue
-		line=${series%.y/series}
-		[[ $(class_of_line "${line##*/linux-}") != "$T_CLASS" ]] || candidates+=("$series")
+	for dir in "$PATCHES/linux-$T_LINE.y" "$PATCHES"/linux-*.y; do
+		[[ -r $dir/series && -z ${tried[$dir]:-} ]] || continue
+		line=${dir%.y}
+		[[ $(class_of_line "${line##*/linux-}") == "$T_CLASS" ]] || continue
+		candidates+=("$dir")
+		tried[$dir]=$(composed "$dir") || exit 1
 	done
 	for fuzz in 0 2; do
-		for series in ${candidates[@]+"${candidates[@]}"}; do
+		for dir in ${candidates[@]+"${candidates[@]}"}; do
+			series=${tried[$dir]}
 			if try_series "$series" "$fuzz"; then
+				T_FROM=$dir
 				T_SERIES=$series
 				T_FUZZ=$fuzz
 				return
 			fi
-			((fuzz)) || T_WRONG+="${T_WRONG:+; }$(basename "${series%/series}")/$WRONG"
+			((fuzz)) || T_WRONG+="${T_WRONG:+; }${dir##*/}/$WRONG"
 		done
 	done
 }
@@ -210,7 +231,7 @@ choose_tree() {
 	T_SERIES=''
 	[[ -n $T_CARRIES ]] || find_series
 	if [[ -n $T_SERIES ]]; then
-		note "${T_SERIES#"$TOP"/} applies$( ((T_FUZZ)) && echo ", but only with fuzz" || echo " without fuzz")."
+		note "$(here "$T_FROM") applies$( ((T_FUZZ)) && echo ", but only with fuzz" || echo " without fuzz")."
 	elif [[ -z $T_CARRIES ]] && ! tree_has_fix; then
 		note "No series of patches/ applies${T_WRONG:+: $T_WRONG}."
 	fi

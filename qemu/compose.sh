@@ -1,0 +1,128 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Composing a series. patches/linux-X.Y.y holds what is particular to that line of
+# kernels: a file series, patches, a cover letter. What all lines have stands once,
+# where the module and the tests have it. Needs no kernel tree. Sourced after lib.sh.
+#
+# A line of series names a patch of that folder, NAME.patch, or a piece, NAME:
+#
+#	patches/common/NAME	is the message of a patch as git format-patch has it; in
+#				the place of the diff, below "---", are lines with a
+#				file's name in the kernel, or a folder's with a slash
+#				at its end, and which of our files it is
+#	NAME.diff		in the line's own folder is what the same patch changes
+#				in files that the kernel has, if it does
+#
+# What comes of it depends on these files alone.
+
+# Somebody else may have series of their own.
+PATCHES=${PATCHES:-$TOP/patches}
+
+# here PATH: how to name it to the user.
+here() { printf '%s\n' "${1#"$TOP"/}"; }
+
+# series_entries SERIES: what the file names, in order.
+series_entries() { sed -E '/^[[:space:]]*(#|$)/d; s/[[:space:]].*//' "$1"; }
+
+# bare_git DIR ARGUMENT...: whatever the user has set, and wherever this is.
+bare_git() (
+	unset "${!GIT_@}"
+	GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null git -C "$@"
+)
+
+# new_file PATH FILE: the part of a patch that adds FILE as PATH.
+new_file() {
+	[[ -s $2 && -z $(tail -c 1 "$2") ]] || die "$(here "$2") is empty or does not end with a newline: no patch can add it"
+	printf 'diff --git a/%s b/%s\nnew file mode %s\n' "$1" "$1" "$([[ -x $2 ]] && echo 100755 || echo 100644)"
+	printf -- '--- /dev/null\n+++ b/%s\n@@ -0,0 +1,%d @@\n' "$1" "$(wc -l <"$2")"
+	sed 's/^/+/' "$2"
+}
+
+# piece_files PIECE: what it adds, a line each: the name in the kernel, and our file.
+piece_files() {
+	local path pattern file files
+	while read -r path pattern; do
+		mapfile -t files < <(compgen -G "$TOP/$pattern")
+		((${#files[@]})) || die "$(here "$1") names $pattern, and there is no such file"
+		for file in "${files[@]}"; do
+			printf '%s %s\n' "$path$([[ $path != */ ]] || echo "${file##*/}")" "$file"
+		done
+	done < <(sed '1,/^---$/d' "$1") | LC_ALL=C sort
+}
+
+# entry_diff FOLDER ENTRY: what the patch changes.
+entry_diff() {
+	local path file files
+	if [[ $2 == *.patch ]]; then
+		# Without the signature of git format-patch.
+		sed -n '/^diff --git /,$p' "$1/$2" | sed -e ':a' -e '$!{N;ba}' -e 's/\n-- \n[^\n]*\n*$//'
+		return
+	fi
+	files=$(piece_files "$PATCHES/common/$2") || exit 1
+	[[ ! -e $1/$2.diff ]] || cat "$1/$2.diff"
+	while read -r path file; do
+		new_file "$path" "$file"
+	done <<<"$files"
+}
+
+# entry_message FOLDER ENTRY: where it is.
+entry_message() {
+	local file=$1/$2 line
+	[[ $2 == *.patch ]] || file=$PATCHES/common/$2
+	[[ -e $file ]] || die "$(here "$1")/series names $2, and there is no $(here "$file")"
+	for line in '^From: ' '^Subject: ' '^---$'; do
+		grep -q -- "$line" "$file" ||
+			die "$(here "$file") is no patch with a message: it takes lines From: and Subject:, a text, and a line ---"
+	done
+	printf '%s\n' "$file"
+}
+
+# subject FILE: in one line, without the brackets.
+subject() { awk '/^Subject: / { on = 1; sub(/^Subject: *(\[PATCH[^]]*\] *)?/, ""); s = $0; next } on && /^ / { s = s $0; next } on { print s; exit }' "$1"; }
+
+# mail FILE NUMBER TOTAL: its head and text, numbered.
+mail() {
+	sed -E -e "/^From [0-9a-f]{40} /d; /^---\$/,\$d" \
+		-e "0,/^Subject: /s|^Subject: (\[PATCH[^]]*\] *)?|Subject: [PATCH $(printf "%0${#3}d" "$2")/$3] |" "$1" |
+		sed '1s/^/From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001\n/'
+}
+
+# compose_series FOLDER OUT: into OUT, a folder with nothing in it, go 0001-NAME.patch
+# and so on, series with their order, and what is no patch, 0000-cover-letter.txt.
+compose_series() {
+	local dir=$1 out=$2 line entry file message stat number=0 total
+	command -v git >/dev/null || die "no program git here: install the package of that name"
+	total=$(series_entries "$dir/series" | wc -l)
+	while IFS= read -r line; do
+		entry=${line%%[[:space:]]*}
+		if [[ -z $entry || $entry == "#"* ]]; then
+			printf '%s\n' "$line"
+			continue
+		fi
+		number=$((number + 1))
+		file=${entry%.patch}
+		file=$(printf '%04d-%s.patch' "$number" "${file#[0-9][0-9][0-9][0-9]-}")
+		message=$(entry_message "$dir" "$entry") || exit 1
+		entry_diff "$dir" "$entry" >"$out/diff" || exit 1
+		stat=$(bare_git / apply --stat --summary - <"$out/diff" 2>&1) ||
+			die "$(here "$dir")/series names $entry, of which git apply says: ${stat##*$'\n'}"
+		{
+			mail "$message" "$number" "$total"
+			printf -- '---\n%s\n\n' "$stat"
+			cat "$out/diff"
+		} >"$out/$file"
+		rm "$out/diff"
+		printf '%s\n' "$file${line#"$entry"}"
+		printf '%*d/%d %s\n' "${#total}" "$number" "$total" "$(subject "$message")" >>"$out/list"
+	done <"$dir/series" >"$out/series"
+	if [[ -e $dir/cover-letter ]]; then
+		{
+			mail "$dir/cover-letter" 0 "$total"
+			echo
+			cat "$out/list"
+			sed -n 's/^# Base: /\nBase: /p' "$dir/series"
+		} >"$out/0000-cover-letter.txt"
+	fi
+	rm "$out/list"
+}
