@@ -27,7 +27,6 @@ OUT=$TOP/out/check
 RESULTS=results.ktap
 # The longest goes first, since several run at a time.
 DEFAULT=(DEBUG STOCK-RT STOCK SMP SMP1 UP)
-COLLECTION_SOURCE=
 KERNEL=${KERNEL:-6.1}
 TREE=${TREE:-}
 
@@ -129,18 +128,11 @@ programs_of() {
 # prepare_run NAME@LINE: all that the boots need, in the folder of each guest.
 prepare_run() {
 	local scenario=${1%@*} line=${1#*@} dir guest module='' tests=$OUT/build/kselftest
-	local packages=() modules=() folders=() series
+	local packages=() modules=() folders=()
 	dir=$OUT/$(run_name "$1")
 	mapfile -t folders < <(guests "$1")
 	! is_upstream "$scenario" || tests=$OUT/build/upstream/install
 	prepare_kernel "$1"
-	# A series brings the tests of what it does.
-	series=$SOURCE/tools/testing/selftests/nsproxy
-	if [[ $line == *patched && -d $series ]] && ! is_upstream "$scenario"; then
-		tests=$OUT/build/kselftest-$line
-		step "building the collection of the series" "$dir/selftests.log" \
-			build_collection "$COLLECTION_SOURCE" "$tests" "$series"
-	fi
 	read -ra modules <<<"$(setting "$scenario" modules)"
 	K_MODULES+=(${modules[@]+"${modules[@]}"})
 	read -ra packages <<<"$(setting "$scenario" packages)"
@@ -230,12 +222,11 @@ wait_for_slot() {
 	done
 }
 
-# build_collection TREE FOLDER [COPY]: with kselftest from TREE; of another COPY
-# than that of this repository, perhaps.
+# build_collection TREE FOLDER: with kselftest from TREE.
 build_collection() {
 	rm -rf "$2"
 	make --no-print-directory -C "$TOP/selftests" -j"$JOBS" KSRC="$1" OUTPUT="$2.obj" \
-		INSTALL_PATH="$2" ${3:+COLLECTION_DIR="$3"} install
+		INSTALL_PATH="$2" install
 }
 
 # The collections of upstream that are about namespaces and mounts, and that
@@ -268,7 +259,6 @@ prepare_collections() {
 		lock_cache fetch
 		source_tree 6.1
 		unlock_cache
-		COLLECTION_SOURCE=$SOURCE
 		step "building the collection" "$OUT/build/selftests.log" \
 			build_collection "$SOURCE" "$OUT/build/kselftest"
 	fi
