@@ -33,7 +33,7 @@ bare_git() (
 
 # new_file PATH FILE: the part of a patch that adds FILE as PATH.
 new_file() {
-	[[ -s $2 && -z $(tail -c 1 "$2") ]] || die "$(here "$2") is empty or does not end with a newline: no patch can add it"
+	[[ -f $2 && -z $(tail -c 1 "$2") && -s $2 ]] || die "$(here "$2") is no file, is empty, or does not end with a newline: no patch can add it"
 	printf 'diff --git a/%s b/%s\nnew file mode %s\n' "$1" "$1" "$([[ -x $2 ]] && echo 100755 || echo 100644)"
 	printf -- '--- /dev/null\n+++ b/%s\n@@ -0,0 +1,%d @@\n' "$1" "$(wc -l <"$2")"
 	sed 's/^/+/' "$2"
@@ -43,6 +43,7 @@ new_file() {
 piece_files() {
 	local path pattern file files
 	while read -r path pattern; do
+		[[ -n $pattern ]] || die "$(here "$1") has a line \"$path\": it takes the name of a file in the kernel and that of ours"
 		mapfile -t files < <(compgen -G "$TOP/$pattern")
 		((${#files[@]})) || die "$(here "$1") names $pattern, and there is no such file"
 		for file in "${files[@]}"; do

@@ -8,7 +8,8 @@
 # patch has a reason above it, and it says what it was made for.
 series_is_whole() {
 	local entry result=0
-	diff <(while read -r entry; do
+	diff --unchanged-line-format= --old-line-format=$'series names %l, which is not there\n' \
+		--new-line-format=$'%l is named by no line of series\n' <(while read -r entry; do
 		case $entry in
 		*.patch) echo "$entry" ;;
 		*) [[ ! -e $1/$entry.diff ]] || echo "$entry.diff" ;;

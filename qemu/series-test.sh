@@ -84,6 +84,8 @@ broken 'series names piece, and there is no .*bad/common/piece' rm common/piece
 broken 'first.patch is no patch with a message' sed -i /^---$/d linux-6.1.y/first.patch
 broken 'common/piece is no patch with a message' sed -i /^Subject/d common/piece
 broken 'common/piece names qemu/nothing.sh, and there is no such file' sed -i s/lib.sh/nothing.sh/ common/piece
+broken 'common/piece has a line "x/"' sed -i s/qemu.*// common/piece
+broken 'qemu/scenarios is no file' sed -i s/lib.sh/scenarios/ common/piece
 broken 'series names piece, of which git apply says: .*corrupt patch' sed -i /^+2/d linux-6.1.y/piece.diff
 
 # Whoever asks, in whatever surroundings, gets the same.
