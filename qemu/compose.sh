@@ -23,7 +23,7 @@ PATCHES=${PATCHES:-$TOP/patches}
 here() { printf '%s\n' "${1#"$TOP"/}"; }
 
 # series_entries SERIES: what the file names, in order.
-series_entries() { sed -E '/^[[:space:]]*(#|$)/d; s/[[:space:]].*//' "$1"; }
+series_entries() { sed -E 's/^[[:space:]]+//; /^(#|$)/d; s/[[:space:]].*//' "$1"; }
 
 # bare_git DIR ARGUMENT...: whatever the user has set, and wherever this is.
 bare_git() (
@@ -80,7 +80,12 @@ entry_message() {
 }
 
 # subject FILE: in one line, without the brackets.
-subject() { awk '/^Subject: / { on = 1; sub(/^Subject: *(\[PATCH[^]]*\] *)?/, ""); s = $0; next } on && /^ / { s = s $0; next } on { print s; exit }' "$1"; }
+subject() {
+	awk '
+		/^Subject: / { sub(/^Subject: *(\[PATCH[^]]*\] *)?/, ""); subject = $0; next }
+		subject && !/^ / { print subject; exit }
+		subject { subject = subject $0 }' "$1"
+}
 
 # mail FILE NUMBER TOTAL: its head and text, numbered.
 mail() {
@@ -92,11 +97,11 @@ mail() {
 # compose_series FOLDER OUT: into OUT, a folder with nothing in it, go 0001-NAME.patch
 # and so on, series with their order, and what is no patch, 0000-cover-letter.txt.
 compose_series() {
-	local dir=$1 out=$2 line entry file message stat number=0 total
+	local dir=$1 out=$2 line entry rest file message stat number=0 total
 	command -v git >/dev/null || die "no program git here: install the package of that name"
 	total=$(series_entries "$dir/series" | wc -l)
-	while IFS= read -r line; do
-		entry=${line%%[[:space:]]*}
+	while IFS= read -r line || [[ -n $line ]]; do
+		read -r entry rest <<<"$line"
 		if [[ -z $entry || $entry == "#"* ]]; then
 			printf '%s\n' "$line"
 			continue
@@ -114,7 +119,7 @@ compose_series() {
 			cat "$out/diff"
 		} >"$out/$file"
 		rm "$out/diff"
-		printf '%s\n' "$file${line#"$entry"}"
+		printf '%s\n' "$file${rest:+ $rest}"
 		printf '%*d/%d %s\n' "${#total}" "$number" "$total" "$(subject "$message")" >>"$out/list"
 	done <"$dir/series" >"$out/series"
 	if [[ -e $dir/cover-letter ]]; then

@@ -40,7 +40,7 @@ main() {
 		die "cannot write to OUT=$out; give another"
 	fi
 	patches=$(series_entries "$out/series" | wc -l)
-	note "$(here "$out"): $patches patches for $(sed -n 's/^# Base: //p' "$dir/series"), and a cover letter."
+	note "$(here "$out"): $patches patches for $(sed -n 's/^# Base: //p' "$dir/series")$( [[ ! -e $out/0000-cover-letter.txt ]] || echo ", and a cover letter")."
 	note "In a tree of that: git am $out/*.patch"
 }
 
