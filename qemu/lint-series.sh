@@ -124,8 +124,21 @@ lint_composed() {
 	fi
 }
 
+# pieces_are_used: each piece is named by a series, or else it is forgotten.
+pieces_are_used() {
+	local piece result=0
+	for piece in "$PATCHES"/common/*; do
+		[[ ! -f $piece ]] || grep -qxF -- "${piece##*/}" "$PATCHES"/linux-*.y/series || {
+			echo "${piece#"$TOP"/} is named by no series"
+			result=1
+		}
+	done
+	return "$result"
+}
+
 lint_series() {
 	local series
+	check "pieces-used" pieces_are_used
 	for series in "$PATCHES"/linux-*.y/series; do
 		[[ ! -r $series ]] || lint_composed "${series%/series}"
 	done
