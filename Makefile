@@ -4,6 +4,7 @@
 # make demo       show, under QEMU, what the module does to stock kernels
 # make bench      measure what many namespaces cost, until all are gone
 # make check      run the tests, under QEMU
+# make waits      say which tasks of this machine wait for grace periods
 # make help       the rest
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
@@ -30,6 +31,10 @@ clean:
 		find . -name out -prune -o \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '.*.cmd' \) -exec rm -f {} +; \
 		rm -f Module.symvers modules.order; \
 	fi
+
+# SECONDS is a variable of the shell's own.
+waits:
+	@tools/nsproxy-waits $(if $(RUN),-- $(RUN),$(or $(FOR),10))
 
 demo:
 	@qemu/demo.sh
@@ -65,6 +70,7 @@ help:
 	@echo 'make                 build nsproxy_defer.ko against KDIR ($(KDIR))'
 	@echo 'make install         install it below /lib/modules (INSTALL_MOD_PATH= goes before)'
 	@echo 'make clean           remove what make built'
+	@echo 'make waits           say which tasks wait for grace periods here, in 10 seconds or FOR=60, or in RUN="podman run ..."'
 	@echo 'make demo            measure stock kernels with and without the module, under QEMU'
 	@echo 'make bench           measure what many namespaces cost until all are gone; BENCH="rt cloud" picks, see Documentation/bench.rst'
 	@echo 'make check           run the tests under QEMU; SCENARIOS="UP DEBUG" picks, KERNEL=6.12 another line'
@@ -80,4 +86,4 @@ help:
 	@echo 'make litmus          the ordering that the code relies on, by the memory model; KERNEL=7.2 takes that of another line'
 	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, the patches; STEPS=/path/to/linux compiles each step'
 
-.PHONY: modules kdir install clean demo bench check check-all check-controls matrix series patch litmus lint help
+.PHONY: modules kdir install clean demo bench check check-all check-controls matrix series patch litmus lint waits help

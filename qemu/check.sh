@@ -94,6 +94,8 @@ stage_check() {
 	local root=$1 archive=$2 tests=$3 module=$4 debian=$5 edit=$6
 	stage_guest "$root" "$debian"
 	stage_modules "$root"
+	# A guest with the programs of Debian has ours, too.
+	[[ -z $debian ]] || cp "$TOP/tools/nsproxy-waits" "$root/usr/sbin/"
 	cp -r "$tests" "$root/kselftest"
 	# Without the ioctl that came with 6.18 its tests wait until their time is
 	# over, or end by a signal, as chance has it.

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# checkpatch --strict, shellcheck, the module with W=1 and sparse, the reader of
-# BTF against good and damaged input, and whether the series in patches/ are in order. STEPS=/path/to/linux compiles that tree
-# after each patch of the series that fits it.
+# checkpatch --strict, shellcheck, the manual pages, the module with W=1 and sparse,
+# the reader of BTF against good and damaged input, and whether the series in patches/
+# are in order. STEPS=/path/to/linux compiles that tree after each patch of the series
+# that fits it.
 
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -69,9 +70,15 @@ c_style() {
 }
 
 shell_style() {
-	sources qemu selftests patches .ci | (cd "$TOP" &&
+	sources qemu selftests patches tools .ci | (cd "$TOP" &&
 		xargs grep -lE -m 1 '^#!.*(bash|sh)$|^# shellcheck shell' |
 		xargs -P "$JOBS" -n 4 shellcheck -x)
+}
+
+# What a page refers to may be in a package that is not installed here.
+manual_pages() {
+	[[ -z $(sources 'Documentation/man/*' | (cd "$TOP" && xargs mandoc -Tlint 2>&1) |
+		grep -vE 'referenced manual not found|outdated mandoc.db' | tee /dev/stderr) ]]
 }
 
 # A warning is a failure: out of tree make does not stop for one.
@@ -95,6 +102,7 @@ unlock_cache
 mkdir -p "$OUT"
 check checkpatch c_style
 check shellcheck shell_style
+check "manual pages" manual_pages
 check W=1 module_build W=1
 # Locks that one function takes and another gives back, if there is anything to lock,
 # are beyond what sparse follows.

@@ -194,4 +194,76 @@ NSP_RULE(clients, crun, needs("crun", "--version"))
 	return live_often(life_of_crun);
 }
 
+#define WAITS "nsproxy-waits"
+
+/* A reason to skip, or NULL. */
+static const char *needs_waits(void)
+{
+	if (run_into("/dev/null", (char *const []){ WAITS, "-h", NULL }))
+		return "no " WAITS " here";
+	return needs("crun", "--version");
+}
+
+/* What it counted: each line of its table begins with a number and two times. */
+static long counted(const char *output)
+{
+	long sum = 0, waits;
+	char line[512], function[32];
+	FILE *file = fopen(output, "r");
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%ld %*f %*f %31s", &waits, function) == 2 &&
+		    strcmp(function, "all"))
+			sum += waits;
+		else if (!strncmp(line, "nsproxy-waits:", 14))
+			fprintf(stderr, "# %s", line);
+	}
+	if (file)
+		fclose(file);
+	return sum;
+}
+
+/* It counts what gp.c does, by other means, and the command's exit code is its own. */
+NSP_RULE(clients, waits, needs_waits())
+{
+	long gps;
+
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
+	CHECK(!mount("none", "/run", "tmpfs", 0, NULL));
+	CHECK(!gp_open() && !gp_begin());
+	CHECK(!life_of_crun());
+	gps = gp_end();
+	gp_close();
+	CHECK(gps >= 0);
+	CHECK(!RUN(CODE, WAITS, "--", "crun", "--root", "/tmp/crun",
+		   "--cgroup-manager", "disabled", "run", "--bundle",
+		   "/tmp/bundle", "nsproxy"));
+	CHECK(counted("/tmp/output") == gps);
+	printf("# %ld waits\n", gps);
+	return 0;
+}
+
+/* Bad use is one line, the exit code 2, and nothing is left of it. */
+NSP_RULE(clients, waits_badly, needs_waits())
+{
+	char instances[128];
+
+	CHECK(!nsp_own_mounts());
+	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
+	CHECK(!RUN(2, WAITS));
+	CHECK(!RUN(2, WAITS, "0"));
+	CHECK(!RUN(2, WAITS, "1", "2"));
+	CHECK(!RUN(2, WAITS, "true"));
+	CHECK(!RUN(2, WAITS, "--"));
+	CHECK(!RUN(2, WAITS, "-b", "some", "1"));
+	CHECK(!RUN(2, WAITS, "-x", "1"));
+	CHECK(!RUN(2, WAITS, "--", "/no/such/program"));
+	snprintf(instances, sizeof(instances), "%s/instances", gp_tracing());
+	CHECK(!RUN(1, "sh", "-c", "ls $1 | grep nsproxy_waits", "sh", instances));
+	CHECK(!mount("none", "/sys", "tmpfs", 0, NULL));
+	CHECK(!RUN(2, WAITS, "1"));
+	return 0;
+}
+
 NSP_TEST_MAIN(nsp_prepare_any)
