@@ -51,6 +51,12 @@ check-all:
 check-controls:
 	@qemu/check.sh --controls
 
+check-packages:
+	@qemu/packages.sh --check
+
+deb:
+	@qemu/packages.sh
+
 matrix:
 	@qemu/matrix.sh $(RUNS)
 
@@ -69,6 +75,7 @@ lint:
 help:
 	@echo 'make                 build nsproxy_defer.ko against KDIR ($(KDIR))'
 	@echo 'make install         install it below /lib/modules (INSTALL_MOD_PATH= goes before)'
+	@echo 'make deb             build Debian packages, for DKMS, into out/deb'
 	@echo 'make clean           remove what make built'
 	@echo 'make waits           say which tasks wait for grace periods here, in 10 seconds or FOR=60, or in RUN="podman run ..."'
 	@echo 'make demo            measure stock kernels with and without the module, under QEMU'
@@ -78,12 +85,10 @@ help:
 	@echo '                     the same on that kernel tree: as it is, with the module, and patched; so does make demo'
 	@echo 'make check-controls  run the negative controls: each must turn the verdict red'
 	@echo 'make check-all       every scenario and every kernel line'
+	@echo 'make check-packages  install, update and purge the Debian packages in a guest that is a Debian 12'
 	@echo 'make matrix          which row of the promise held in the runs of out/check, or in RUNS="/path ..."'
 	@echo 'make series KERNEL=6.1'
 	@echo '                     compose the patch series of that line, in OUT=/path or out/series/linux-6.1.y'
 	@echo 'make patch TREE=/path/to/linux'
 	@echo '                     patch a copy of that kernel tree, DEST=/path; INPLACE=1 patches the tree itself'
-	@echo 'make litmus          the ordering that the code relies on, by the memory model; KERNEL=7.2 takes that of another line'
-	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, the patches; STEPS=/path/to/linux compiles each step'
-
-.PHONY: modules kdir install clean demo bench check check-all check-controls matrix series patch litmus lint waits help
+.PHONY: modules kdir install clean demo bench check check-all check-controls matrix series patch litmus lint waits check-packages deb help

@@ -95,4 +95,5 @@ static void __exit nsproxy_defer_module_exit(void)
 module_init(nsproxy_defer_module_init);
 module_exit(nsproxy_defer_module_exit);
 MODULE_DESCRIPTION("Takes the RCU grace period out of setns(), unshare(), umount() and exit");
+MODULE_VERSION("1.0.0");
 MODULE_LICENSE("GPL");

@@ -29,6 +29,8 @@ RESULTS=results.ktap
 DEFAULT=(DEBUG STOCK-RT STOCK SMP SMP1 UP)
 KERNEL=${KERNEL:-6.1}
 TREE=${TREE:-}
+# How the check of the packages ended, where there was one.
+PACKAGES=
 
 # A scenario is asked for as NAME, or as NAME@LINE for another kernel line. For
 # a tree LINE is what is done with it: unpatched, module or patched.
@@ -292,6 +294,13 @@ table() {
 			$((CONTROLS_RUN - CONTROLS_FAILED)) "$CONTROLS_FAILED" 0 ""
 		P=$((P + CONTROLS_RUN - CONTROLS_FAILED)) F=$((F + CONTROLS_FAILED))
 	fi
+	if [[ -n $PACKAGES ]]; then
+		passed=$(cat "$TOP"/out/packages/*/results 2>/dev/null | grep -c '^ok') || true
+		failed=$(cat "$TOP"/out/packages/*/results 2>/dev/null | grep -c '^not ok') || true
+		printf '%-16s %-8s %7d %7d %8d  %s\n' packages "$PACKAGES" "$passed" "$failed" 0 ""
+		P=$((P + passed)) F=$((F + failed))
+		if [[ $PACKAGES == green ]]; then P=$((P + 1)); else F=$((F + 1)); fi
+	fi
 	if (($#)) && "$QEMU_DIR/matrix.sh" "${@/#/$OUT/}" >"$OUT/matrix.rst" 2>/dev/null; then
 		printf '\nWhich row of the promise held in which mode: %s/matrix.rst\n' "${OUT#"$TOP"/}"
 	fi
@@ -374,6 +383,10 @@ main() {
 		[[ -e $OUT/$name/verdict ]] || give_up "$OUT/$name"
 	done
 	[[ -z $which ]] || judge_controls "$which"
+	if [[ ${1:-} == --all && -z ${SCENARIOS:-}$TREE ]]; then
+		PACKAGES=green
+		"$QEMU_DIR/packages.sh" --check || PACKAGES=red
+	fi
 	table ${names[@]+"${names[@]}"}
 }
 

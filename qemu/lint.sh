@@ -70,10 +70,28 @@ c_style() {
 }
 
 shell_style() {
-	sources qemu selftests patches tools .ci | (cd "$TOP" &&
+	sources qemu selftests patches tools debian Documentation .ci | (cd "$TOP" &&
 		xargs grep -lE -m 1 '^#!.*(bash|sh)$|^# shellcheck shell' |
 		xargs -P "$JOBS" -n 4 shellcheck -x)
 }
+
+# DKMS reads what is set there, and sets what is asked for.
+dkms_style() { shellcheck -s bash -e SC2034 -e SC2154 "$TOP/dkms.conf"; }
+
+# The version stands where each of its readers looks for it.
+versions() {
+	local found
+	found=$(cd "$TOP" && {
+		sed -n 's/^MODULE_VERSION("\(.*\)");/\1/p' module/main.c
+		sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf
+		sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog
+		sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1
+	})
+	echo "module/main.c, dkms.conf, debian/changelog and CHANGELOG.md say:" "$found"
+	[[ $(wc -l <<<"$found") == 4 && $(uniq <<<"$found" | wc -l) == 1 ]]
+}
+
+ci_jobs() { yamllint -d '{extends: relaxed, rules: {line-length: {max: 100}}}' "$TOP"/Documentation/ci/*.yml; }
 
 # What a page refers to may be in a package that is not installed here.
 manual_pages() {
@@ -103,6 +121,9 @@ mkdir -p "$OUT"
 check checkpatch c_style
 check shellcheck shell_style
 check "manual pages" manual_pages
+check dkms.conf dkms_style
+check "jobs for CI" ci_jobs
+check "the version" versions
 check W=1 module_build W=1
 # Locks that one function takes and another gives back, if there is anything to lock,
 # are beyond what sparse follows.

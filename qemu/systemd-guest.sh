@@ -187,11 +187,14 @@ stage_systemd() {
 # boot_systemd FOLDER CPUS MEGABYTES LIMIT FILTER ARGUMENT...: boot() with that root.
 # It is an NVDIMM, which is memory to the guest: there is no request that the guest
 # waits for while its clock, where it counts instructions, runs on from timer to timer.
-# What the guest writes is its own.
+# What the guest writes is its own, unless SYSTEMD_SHARE=on. SYSTEMD_QEMU is more for QEMU.
+SYSTEMD_SHARE=off
+SYSTEMD_QEMU=()
 boot_systemd() {
 	local dir=$1 cpus=$2 memory=$3 limit=$4 filter=$5
 	local QEMU_EXTRA=(-machine "pc,nvdimm=on" -device "nvdimm,memdev=root"
-		-object "memory-backend-file,id=root,share=off,mem-path=$SYSTEMD_ROOT,size=${SYSTEMD_MEGABYTES}M")
+		-object "memory-backend-file,id=root,share=$SYSTEMD_SHARE,mem-path=$SYSTEMD_ROOT,size=${SYSTEMD_MEGABYTES}M"
+		"${SYSTEMD_QEMU[@]}")
 	shift 5
 	boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" "$memory,slots=1,maxmem=$((memory + 8192))M" \
 		"$limit" "$filter" systemd.show_status=no "$@"
