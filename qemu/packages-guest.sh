@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What packages.sh runs in a guest, at each of its boots: a line for each thing that is
-# to hold, and what a command said that failed. A failure does not end it.
+# What packages.sh runs on a disk with a Debian 12 before it is booted, and at each of its
+# boots: a line for each thing that is to hold, and what a command said that
+# failed. A failure does not end it.
 
 # shellcheck disable=SC2317 # Functions are called by name.
 
@@ -38,15 +39,17 @@ headers() { dpkg -i $NSD/"$1"/*.deb; }
 
 # built VERSION KERNEL...: for these, and no others.
 built() {
-	local version=$1 kernel
+	local version=$1 kernel status
 	shift
-	dkms status
+	status=$(dkms status)
+	echo "$status"
 	for kernel in "$@"; do
-		dkms status | grep -qx "$MODULE/$version, $kernel, x86_64: installed" || return
+		grep -qx "$MODULE/$version, $kernel, x86_64: installed" <<<"$status" || return
 	done
-	[ "$(dkms status | wc -l)" = $# ]
+	[ "$(wc -l <<<"$status")" = $# ]
 }
 
+built_nothing() { not grep ', ' <(dkms status); }
 signed() { modinfo -F signer -k "$1" $MODULE | grep DKMS; }
 
 # waits_are N: that is what nsproxy-waits counts for a life of crun.
@@ -69,17 +72,16 @@ make_bundle() {
 
 # A kernel that nobody can build for, but whose headers look like some.
 make_kernel() {
-	mkdir -p "/usr/lib/modules/$1" "/usr/src/headers-$1"
+	mkdir -p "/usr/lib/modules/$1" "/usr/src/headers-$1/include"
 	ln -s "/usr/src/headers-$1" "/usr/lib/modules/$1/build"
 	printf '%s\n' "${@:2}" >"/usr/src/headers-$1/.config"
 	printf 'all:\n\tfalse\n' >"/usr/src/headers-$1/Makefile"
 }
 
-# skipped KERNEL: that is no failure, and there is a reason.
+# skipped KERNEL: with a reason, and 77, which is how DKMS says that it is no failure.
 skipped() {
-	dkms autoinstall -k "$1" || return
-	dkms build -m $MODULE -v 1.0.0 -k "$1" | tee /tmp/reason
-	[ "${PIPESTATUS[0]}" = 77 ] && grep BUILD_EXCLUSIVE /tmp/reason && not grep "$1" <(dkms status)
+	dkms build -m $MODULE -v 1.0.0 -k "$1" >/tmp/reason 2>&1
+	[ $? = 77 ] && grep BUILD_EXCLUSIVE /tmp/reason && not grep "$1" <(dkms status)
 }
 
 # What is left of the packages, but for what the package manager remembers.
@@ -90,44 +92,41 @@ left() {
 }
 nothing_left() { [ -z "$(left)" ] || { left; return 1; }; }
 
-# A Debian as people have it: with a folder for modules, and manual pages.
-prepare() {
-	rm /usr/lib/modules /etc/dpkg/dpkg.cfg.d/99mmdebstrap
-	mkdir /usr/lib/modules
-	make_bundle
-}
+purge() { apt-get -q -y purge nsproxy-defer-dkms nsproxy-defer-tools; }
 
-run_install() {
-	prepare
-	cp -a /run/modules/. /usr/lib/modules/
-	headers "$RT" >/tmp/said 2>&1 || cat /tmp/said
-	holds "a program waits on the stock kernel" not loaded
-	holds "the packages install" install $NSD/debs/*.deb
-	holds "the module is built for the kernel whose headers are there" built 1.0.0 "$RT"
-	holds "it is signed with the key of DKMS" signed "$RT"
-	holds "it is not loaded before it is asked for" not loaded
+run_disk() {
+	make_bundle
+	make_kernel 6.14.0-newer CONFIG_KPROBES=y CONFIG_KALLSYMS_ALL=y CONFIG_DYNAMIC_FTRACE_WITH_REGS=y CONFIG_DEBUG_INFO_BTF=y
+	make_kernel 6.1.0-nobtf CONFIG_KPROBES=y CONFIG_KALLSYMS_ALL=y CONFIG_DYNAMIC_FTRACE_WITH_REGS=y
+	holds "the packages install, where there is no kernel for them" install $NSD/debs/*.deb
+	sed 's/^/# /' /tmp/said
+	holds "and DKMS says that it was skipped" grep -x 'Skipped.' /tmp/said
+	holds "nothing is built" built_nothing
+	holds "a kernel that the module is not for is left out, with a reason" skipped 6.14.0-newer
+	sed 's/^/# /' /tmp/reason
+	holds "so is one without BTF" skipped 6.1.0-nobtf
+	rm -rf /usr/lib/modules/6.1*-n* /usr/src/headers-*
+	holds "a kernel comes" headers "$RT"
+	holds "and has the module" built 1.0.0 "$RT"
+	holds "signed with the key of DKMS" signed "$RT"
+	holds "a purge while it is not loaded" purge
+	holds "leaves nothing" nothing_left
+	holds "the packages install, where there is a kernel" install $NSD/debs/*.deb
+	holds "which has the module" built 1.0.0 "$RT"
 	holds "there are manual pages" test -e /usr/share/man/man8/nsproxy-waits.8.gz -a -e /usr/share/man/man4/nsproxy_defer.4.gz
 	holds "modules-load.d says nothing" not grep -v '^#' /etc/modules-load.d/nsproxy-defer.conf
 	holds "modprobe.d says nothing" not grep -v '^\(#.*\)\?$' /etc/modprobe.d/nsproxy-defer-dkms.conf
+	holds "another kernel comes" headers "$CLOUD"
+	holds "and has the module" built 1.0.0 "$RT" "$CLOUD"
+}
+
+run_load() {
+	holds "the module is not loaded before it is asked for" not loaded
 	holds "nsproxy-waits counts 3 waits of crun" waits_are 3 "takes away all 3 waits"
 	sed 's/^/# /' /tmp/report
 	holds "modprobe loads it" modprobe $MODULE
 	holds "in mode safe" mode_is safe
 	holds "nsproxy-waits counts none" waits_are 0 "with nsproxy_defer in mode safe"
-	make_kernel 6.14.0-newer CONFIG_KPROBES=y CONFIG_KALLSYMS_ALL=y CONFIG_DYNAMIC_FTRACE_WITH_REGS=y CONFIG_DEBUG_INFO_BTF=y
-	make_kernel 6.1.0-nobtf CONFIG_KPROBES=y CONFIG_KALLSYMS_ALL=y CONFIG_DYNAMIC_FTRACE_WITH_REGS=y
-	holds "a kernel that it is not for is left out, with a reason" skipped 6.14.0-newer
-	holds "so is one without BTF" skipped 6.1.0-nobtf
-	rm -rf /usr/lib/modules/6.1*-n* /usr/src/headers-*
-	holds "another kernel comes" headers "$CLOUD"
-	holds "and has the module" built 1.0.0 "$RT" "$CLOUD"
-	holds "an upgrade while it is loaded" install $NSD/upgrade/*.deb
-	holds "builds the next version for both" built 1.0.1 "$RT" "$CLOUD"
-	holds "and leaves the one that is loaded" loaded_is 1.0.0
-	holds "which still works" waits_are 0 "with nsproxy_defer in mode safe"
-	holds "it goes" modprobe -r $MODULE
-	holds "and the next version comes" modprobe $MODULE
-	holds "by its number" loaded_is 1.0.1
 	sed -i 's/^#nsproxy_defer/nsproxy_defer/' /etc/modules-load.d/nsproxy-defer.conf
 	sed -i 's/^#options nsproxy_defer mode=safe/options nsproxy_defer mode=all/' /etc/modprobe.d/nsproxy-defer-dkms.conf
 }
@@ -157,18 +156,21 @@ run_enforce() {
 
 run_update() {
 	holds "on the other kernel it is loaded at boot, too" loaded
-	holds "in the version of the upgrade" loaded_is 1.0.1
-	holds "a purge while it is loaded" apt-get -q -y purge nsproxy-defer-dkms nsproxy-defer-tools
+	holds "in its version" loaded_is 1.0.0
+	holds "a kernel goes" apt-get -q -y purge "linux-headers-$RT"
+	holds "an upgrade while it is loaded" install $NSD/upgrade/*.deb
+	holds "builds the next version" built 1.0.1 "$CLOUD"
+	holds "and leaves the one that is loaded" loaded_is 1.0.0
+	holds "with what was set" mode_is all
+	holds "it goes" modprobe -r $MODULE
+	holds "and the next version comes" modprobe $MODULE
+	holds "by its number" loaded_is 1.0.1
+	holds "a purge while it is loaded" purge
 	holds "takes it out of the kernel" not loaded
 	holds "and leaves nothing" nothing_left
-	apt-get -q -y purge "linux-headers-$RT" >/tmp/said 2>&1 || cat /tmp/said
-	holds "it can be installed again" install $NSD/debs/*.deb
-	holds "for the kernel that is left" built 1.0.0 "$CLOUD"
-	holds "a purge while it is not loaded" apt-get -q -y purge nsproxy-defer-dkms nsproxy-defer-tools
-	holds "leaves nothing either" nothing_left
 }
 
-stty -F /dev/ttyS1 raw -echo
-systemctl --failed --no-legend --plain | sed 's/^/# failed unit: /'
+[ "$BOOT" = disk ] || stty -F /dev/ttyS1 raw -echo
+[ "$BOOT" = disk ] || systemctl --failed --no-legend --plain | sed 's/^/# failed unit: /'
 "run_$BOOT"
 echo "1..$NUMBER"
