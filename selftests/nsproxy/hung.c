@@ -11,6 +11,7 @@
  */
 #include "hang.h"
 #include "namespaces.h"
+#include "others.h"
 
 /* How many releases run at once, NSPROXY_DEFER_SLOTS in the kernel. */
 #define HANDS 128
@@ -53,73 +54,6 @@ FIXTURE_TEARDOWN(hung)
 /* One more that hangs, in the worker or a task: NULL, or what this kernel lacks. */
 #define HANG(what)							\
 	hang_##what(_metadata, &self->hangs[self->nr_hangs++], &self->at)
-
-/* How often somebody waited for others, who had nothing to do with him. */
-static long waits_for_others(void)
-{
-	return nsp_num("stats/flush_umount") + nsp_num("stats/flush_last") +
-	       nsp_num("stats/waited_superblock") + nsp_num("stats/waited_bound");
-}
-
-static int use_mounts(void *arg)
-{
-	const char *dir = arg;
-	char mnt[128], file[128], other[128];
-	int fd;
-
-	snprintf(mnt, sizeof(mnt), "%s/other", dir);
-	snprintf(file, sizeof(file), "%s/file", dir);
-	snprintf(other, sizeof(other), "%s/file2", dir);
-	CHECK(!nsp_own_mounts());
-	CHECK(!mkdir(mnt, 0700));
-	CHECK(!mount("none", mnt, "tmpfs", 0, NULL));
-	CHECK(!umount(mnt));
-	CHECK(!mount("none", mnt, "ramfs", 0, NULL));
-	CHECK(!umount2(mnt, MNT_DETACH));
-	fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	CHECK(fd >= 0);
-	CHECK(!rename(file, other));
-	CHECK(!unlink(other) && !close(fd));
-	CHECK(!rmdir(mnt));
-	return 0;
-}
-
-/* All that others do, who have nothing to do with what hangs. */
-static int do_as_others(const char *dir)
-{
-	int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-
-	CHECK(fd >= 0);
-	CHECK(!nsp_run(use_mounts, (void *)dir));
-	CHECK(!nsp_run(nsp_short_life, NULL));
-	CHECK(!unshare(CLONE_NEWNS));
-	CHECK(!setns(fd, CLONE_NEWNS));
-	return close(fd);
-}
-
-static int run_flush(void *arg)
-{
-	(void)arg;
-	return -nsp_flush();
-}
-
-static bool is_over(pid_t pid)
-{
-	siginfo_t info = { .si_pid = 0 };
-
-	return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid;
-}
-
-/* Start a flush that has to wait, and return when it does. */
-static pid_t start_flush(void)
-{
-	long before = nsp_num("stats/flush_user");
-	pid_t pid = nsp_start(run_flush, NULL);
-
-	while (nsp_num("stats/flush_user") == before && !is_over(pid))
-		sched_yield();
-	return pid;
-}
 
 #define NR_OTHERS 20
 
@@ -207,6 +141,33 @@ TEST_F_TIMEOUT(hung, others_go_on_in_safe, NSP_TIMEOUT)
 	fd = open(self->hangs[0].disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
 	EXPECT_LE(0, fd);
 	close(fd);
+}
+
+/* What is pending goes on when the mode goes off, and others do as on a stock kernel. */
+TEST_F_TIMEOUT(hung, mode_goes_off, NSP_TIMEOUT)
+{
+	const struct timespec nap = { .tv_nsec = 1000 * 1000 };
+	const char *why;
+	long waits, released;
+
+	if (!nsp_defers_mounts())
+		SKIP(return, "up to Linux 3.16 umount(2) waits for what is pending");
+	why = HANG(release);
+	if (why)
+		SKIP(return, "%s", why);
+	released = nsp_num("stats/released");
+	waits = waits_for_others();
+	ASSERT_EQ(0, nsp_leave(NR_OTHERS));
+	ASSERT_EQ(0, nsp_set("mode", "off"));
+	EXPECT_EQ(0, do_as_others(self->at.dir));
+	EXPECT_EQ(waits, waits_for_others());
+	while (nsp_num("stats/released") < released + NR_OTHERS)
+		nanosleep(&nap, NULL);
+	EXPECT_EQ(1, nsp_num("pending"));
+
+	ASSERT_EQ(0, nsp_put(self->hangs[0].abort, "1"));
+	EXPECT_EQ(0, nsp_flush());
+	EXPECT_TRUE(nsp_all_released());
 }
 
 TEST_F_TIMEOUT(hung, flush_waits_for_what_was_before, NSP_TIMEOUT)

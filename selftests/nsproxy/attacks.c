@@ -1,0 +1,612 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The promise: whatever somebody without privilege does to file systems and
+ * namespaces of his own, others wait no longer for it than on a stock kernel.
+ *
+ * Each attack stays as it is while others do what they do, and ends when they have
+ * done it: a call that waited for it would not return.  Nobody looks at a clock.
+ *
+ * What hangs here, and why: a FUSE file system whose daemon does not answer a
+ * ustat(2).  The kernel holds the superblock's s_umount while it asks, so whoever
+ * shuts the file system down waits for that, and nobody can kill him.  It takes a
+ * user namespace, and no privilege; hang.h has one that takes root.
+ */
+#include "gp.h"
+#include "hang.h"
+#include "namespaces.h"
+#include "others.h"
+
+#define HUNG_TASK_TIMEOUT "/proc/sys/kernel/hung_task_timeout_secs"
+
+/* What is waited for on purpose takes long on a slow machine. */
+static char hung_task_timeout[32];
+
+static int let_hang(void)
+{
+	if (nsp_get(HUNG_TASK_TIMEOUT, hung_task_timeout, sizeof(hung_task_timeout)))
+		return 0;
+	return nsp_put(HUNG_TASK_TIMEOUT, "0");
+}
+
+static int let_hang_no_more(void)
+{
+	return hung_task_timeout[0] ? nsp_put(HUNG_TASK_TIMEOUT, hung_task_timeout) : 0;
+}
+
+/* Who attacks: a task without privilege, in a user namespace of its own. */
+struct attack {
+	int (*fn)(struct attack *attack);
+	const char *dir;
+	const char *file;
+	long n;
+	bool held;
+	/* Its word to the test, and the test's to it. */
+	int ready[2];
+	int go[2];
+	pid_t pid;
+	/* What both of them see. */
+	struct {
+		long turns;
+		int over;
+	} volatile *shared;
+};
+
+static int attack_run(void *arg)
+{
+	struct attack *attack = arg;
+
+	close(attack->ready[0]);
+	close(attack->go[1]);
+	CHECK(!setgid(65534));
+	CHECK(!setuid(65534));
+	/* The credentials changed, and /proc/self is root's until this. */
+	CHECK(!prctl(PR_SET_DUMPABLE, 1));
+	CHECK(!nsp_own_user());
+	return attack->fn(attack);
+}
+
+/* The attack is under way when this returns 0. */
+static int attack_start(struct attack *attack)
+{
+	attack->shared = nsp_shared(sizeof(*attack->shared));
+	CHECK(attack->shared);
+	CHECK(!pipe2(attack->ready, O_CLOEXEC) && !pipe2(attack->go, O_CLOEXEC));
+	attack->pid = nsp_start(attack_run, attack);
+	CHECK(attack->pid > 0);
+	close(attack->ready[1]);
+	close(attack->go[0]);
+	return nsp_hear(attack->ready[0]) == 1 ? 0 : -1;
+}
+
+/* Said by the attacker, who then waits for the test's word, which is end of file. */
+static int attack_is_on(struct attack *attack)
+{
+	CHECK(!nsp_tell(attack->ready[1], 1));
+	CHECK(nsp_hear(attack->go[0]) == -1);
+	return 0;
+}
+
+/* 0 if it was as it should be to its end. */
+static int attack_end(struct attack *attack)
+{
+	int err;
+
+	attack->shared->over = 1;
+	close(attack->go[1]);
+	close(attack->ready[0]);
+	err = nsp_wait(attack->pid);
+	munmap((void *)attack->shared, sizeof(*attack->shared));
+	return err;
+}
+
+/* What an attacker needs that this kernel lacks, or NULL. */
+static const char *attack_needs(void)
+{
+	char text[16];
+
+	if (!nsp_supported(CLONE_NEWUSER))
+		return "this kernel lacks user namespaces";
+	if (!nsp_get("/proc/sys/kernel/unprivileged_userns_clone", text, sizeof(text)) &&
+	    !strcmp(text, "0"))
+		return "kernel.unprivileged_userns_clone is 0";
+	return NULL;
+}
+
+static const char *attack_needs_fuse(void)
+{
+	if (!nsp_linux(4, 18))
+		return "before Linux 4.18 FUSE is for the init user namespace";
+	/* Everybody may open it, once udev has been there. */
+	if (chmod("/dev/fuse", 0666))
+		return "no /dev/fuse: this kernel has no FUSE";
+	return attack_needs();
+}
+
+/* A file system whose daemon does not answer. */
+struct silent {
+	/* In the attacker's table of files. */
+	int fuse;
+	unsigned int dev;
+	/* Who has it mounted, in a mount namespace of his own. */
+	pid_t user;
+	/* Who has asked for something, and holds its superblock. */
+	pid_t asker;
+	int mounted[2];
+	int go[2];
+};
+
+/* As ustat(2) wants it, and without a question to the daemon: 0, or it is not there. */
+static unsigned int device_of_mount(const char *mnt)
+{
+	unsigned int dev = 0, ma, mi;
+	char line[1024], at[256];
+	FILE *file;
+
+	file = fopen("/proc/self/mountinfo", "r");
+	if (!file)
+		return 0;
+	/* The last one is on top. */
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%*d %*d %u:%u %*s %255s", &ma, &mi, at) == 3 &&
+		    !strcmp(at, mnt))
+			dev = makedev(ma, mi);
+	fclose(file);
+	return dev;
+}
+
+#define SILENT_MNT "/tmp"
+
+static int mount_silent(struct silent *silent)
+{
+	char options[128];
+
+	CHECK(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	silent->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	CHECK(silent->fuse >= 0);
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0",
+		 silent->fuse);
+	CHECK(!mount("none", SILENT_MNT, "fuse", 0, options));
+	silent->dev = device_of_mount(SILENT_MNT);
+	CHECK(silent->dev);
+	return 0;
+}
+
+static int use_silent(void *arg)
+{
+	struct silent *silent = arg;
+	int err = mount_silent(silent);
+
+	CHECK(!nsp_tell(silent->mounted[1], !err));
+	CHECK(!err && nsp_hear(silent->go[0]) == 1);
+	return 0;
+}
+
+/* A copy of the daemon's file would keep the connection when the daemon is gone. */
+static void close_files(void)
+{
+	int fd;
+
+	for (fd = 3; fd < 1024; fd++)
+		close(fd);
+}
+
+static int ask_silent(void *arg)
+{
+	const struct silent *silent = arg;
+	char buf[256];
+
+	close_files();
+	syscall(SYS_ustat, silent->dev, buf);
+	return 0;
+}
+
+/* Mount one, and have its superblock held. */
+static int silent_begin(struct silent *silent)
+{
+	struct fuse_in_header header;
+
+	CHECK(!pipe2(silent->mounted, O_CLOEXEC) && !pipe2(silent->go, O_CLOEXEC));
+	silent->user = nsp_start_in(CLONE_NEWNS | CLONE_FILES, use_silent, silent);
+	CHECK(silent->user > 0);
+	CHECK(nsp_hear(silent->mounted[0]) == 1);
+	CHECK(!fuse_read_request(silent->fuse, &header));
+	CHECK(header.opcode == FUSE_INIT);
+	CHECK(!fuse_answer_init(silent->fuse, &header));
+	silent->asker = nsp_start(ask_silent, silent);
+	CHECK(silent->asker > 0);
+	/* When this is read, he is inside, and cannot be killed any more. */
+	do {
+		CHECK(!fuse_read_request(silent->fuse, &header));
+	} while (header.opcode != FUSE_STATFS);
+	return 0;
+}
+
+/* The letter that ps(1) shows, and PF_* of the kernel. */
+static char state_of(pid_t pid, unsigned int *flags)
+{
+	char path[64], text[256], state;
+	const char *rest;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (nsp_get(path, text, sizeof(text)))
+		return 0;
+	rest = strrchr(text, ')');
+	if (!rest || sscanf(rest, ") %c %*d %*d %*d %*d %*d %u", &state, flags) != 2)
+		return 0;
+	return state;
+}
+
+#define PF_EXITING	0x4
+
+/*
+ * Does he not get any farther in his exit?  Nothing that takes a reference to his
+ * namespace may be asked for: who has the last one hangs in his place.
+ */
+static bool is_kept_in_exit(pid_t pid)
+{
+	unsigned int flags;
+
+	return state_of(pid, &flags) == 'D' && flags & PF_EXITING;
+}
+
+/* Who uses it exits, and that is kept; or it is a worker who shuts it down. */
+static int silent_leave(struct silent *silent)
+{
+	CHECK(!nsp_tell(silent->go[1], 1));
+	while (!is_over(silent->user) && !is_kept_in_exit(silent->user))
+		sched_yield();
+	return 0;
+}
+
+/* The end of the daemon is the end of the connection. */
+static int silent_end(struct silent *silent)
+{
+	CHECK(!close(silent->fuse));
+	CHECK(!nsp_wait(silent->asker) && !nsp_wait(silent->user));
+	close(silent->mounted[0]);
+	close(silent->mounted[1]);
+	close(silent->go[0]);
+	close(silent->go[1]);
+	return 0;
+}
+
+FIXTURE(attacks)
+{
+	struct place at;
+	struct attack attack;
+	long waits;
+};
+
+FIXTURE_VARIANT(attacks)
+{
+	const char *mode;
+};
+
+FIXTURE_VARIANT_ADD(attacks, off)
+{
+	.mode = "off",
+};
+
+FIXTURE_VARIANT_ADD(attacks, safe)
+{
+	.mode = "safe",
+};
+
+FIXTURE_VARIANT_ADD(attacks, all)
+{
+	.mode = "all",
+};
+
+FIXTURE_SETUP(attacks)
+{
+	ASSERT_EQ(0, let_hang());
+	ASSERT_EQ(0, place_make(&self->at, variant->mode));
+	self->attack.dir = self->at.dir;
+	self->waits = waits_for_others();
+}
+
+FIXTURE_TEARDOWN(attacks)
+{
+	EXPECT_EQ(0, nsp_flush());
+	EXPECT_EQ(0, nsp_num("pending"));
+	EXPECT_EQ(0, place_drop(&self->at));
+	EXPECT_EQ(0, let_hang_no_more());
+}
+
+/* In the tests, since not every harness stops for a SKIP in the setup. */
+#define NEEDS(why) do {							\
+	const char *reason = nsp_needs_mode(variant->mode);		\
+									\
+	if (!nsp_defers_mounts())					\
+		reason = "up to Linux 3.16 umount(2) waits for what is pending"; \
+	if (!reason)							\
+		reason = (why);						\
+	if (reason)							\
+		SKIP(return, "%s", reason);				\
+} while (0)
+
+/* Others do all they do, and have waited for nobody when they have done it. */
+#define EXPECT_NOBODY_WAITS() do {					\
+	EXPECT_EQ(0, do_as_others(self->at.dir));			\
+	EXPECT_EQ(0, nsp_flush());					\
+	EXPECT_EQ(self->waits, waits_for_others());			\
+} while (0)
+
+static struct silent *make_silents(long n)
+{
+	struct rlimit files = { .rlim_cur = 1024, .rlim_max = 1024 };
+
+	/* One of theirs and four for the words, until they are over. */
+	if (setrlimit(RLIMIT_NOFILE, &files) || n * 5 + 32 > (long)files.rlim_max)
+		return NULL;
+	return nsp_shared(n * sizeof(struct silent));
+}
+
+/*
+ * More of them than the engine has hands.  Who uses one hangs in his exit, as on
+ * every kernel, and no worker does for him.
+ */
+static int attack_by_many(struct attack *attack)
+{
+	struct silent *silents = make_silents(attack->n);
+	int i;
+
+	CHECK(silents);
+	for (i = 0; i < attack->n; i++) {
+		CHECK(!silent_begin(&silents[i]));
+		CHECK(!silent_leave(&silents[i]));
+	}
+	CHECK(!attack_is_on(attack));
+	for (i = 0; i < attack->n; i++)
+		CHECK(!is_over(silents[i].user));
+	for (i = 0; i < attack->n; i++)
+		CHECK(!silent_end(&silents[i]));
+	return 0;
+}
+
+TEST_F_TIMEOUT(attacks, many_do_not_answer, NSP_TIMEOUT)
+{
+	NEEDS(attack_needs_fuse());
+	self->attack.fn = attack_by_many;
+	self->attack.n = nsp_env("NSPROXY_TEST_HANGS", 130);
+	ASSERT_EQ(0, attack_start(&self->attack));
+	EXPECT_NOBODY_WAITS();
+	EXPECT_EQ(0, attack_end(&self->attack));
+}
+
+/*
+ * Two that hang in turns, so that there always is one: who waited for those before
+ * him, and then looked again, would wait for ever.
+ */
+#define TURNS 10
+
+static int attack_in_turns(struct attack *attack)
+{
+	struct silent *silents = make_silents(2), *this, *next;
+
+	CHECK(silents);
+	this = &silents[0];
+	next = &silents[1];
+	CHECK(!silent_begin(this) && !silent_leave(this));
+	CHECK(!nsp_tell(attack->ready[1], 1));
+	while (!attack->shared->over) {
+		CHECK(!silent_begin(next) && !silent_leave(next));
+		CHECK(!is_over(this->user));
+		CHECK(!silent_end(this));
+		this = next;
+		next = &silents[next == silents];
+		attack->shared->turns++;
+	}
+	return silent_end(this);
+}
+
+TEST_F_TIMEOUT(attacks, in_turns, NSP_TIMEOUT)
+{
+	NEEDS(attack_needs_fuse());
+	self->attack.fn = attack_in_turns;
+	ASSERT_EQ(0, attack_start(&self->attack));
+	do {
+		EXPECT_NOBODY_WAITS();
+	} while (self->attack.shared->turns < TURNS && !is_over(self->attack.pid));
+	EXPECT_LE(TURNS, self->attack.shared->turns);
+	EXPECT_EQ(0, attack_end(&self->attack));
+}
+
+/*
+ * A tmpfs of very many files, each of them empty: its end takes a processor and no
+ * memory.  Who leaves it pays for that, and it is over when he is.
+ */
+struct filler {
+	const struct attack *attack;
+	int full[2];
+};
+
+static int fill_and_leave(void *arg)
+{
+	const struct filler *filler = arg;
+	long i, n = filler->attack->n;
+	char options[64], path[64];
+	unsigned int dev;
+
+	CHECK(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	snprintf(options, sizeof(options), "nr_inodes=%ld", n + 16);
+	CHECK(!mount("none", "/tmp", "tmpfs", 0, options));
+	for (i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "/tmp/%ld", i);
+		CHECK(!mknod(path, S_IFREG | 0600, 0));
+	}
+	dev = device_of_mount("/tmp");
+	CHECK(dev && !nsp_tell(filler->full[1], dev));
+	return 0;
+}
+
+static int attack_by_files(struct attack *attack)
+{
+	struct filler filler = { .attack = attack };
+	char buf[256];
+	pid_t pid;
+	long dev;
+
+	CHECK(!pipe2(filler.full, O_CLOEXEC));
+	pid = nsp_start_in(CLONE_NEWNS, fill_and_leave, &filler);
+	CHECK(pid > 0);
+	close(filler.full[1]);
+	dev = nsp_hear(filler.full[0]);
+	CHECK(dev > 0);
+	CHECK(!nsp_tell(attack->ready[1], 1));
+	CHECK(!nsp_wait(pid));
+	CHECK(syscall(SYS_ustat, (unsigned int)dev, buf) && errno == EINVAL);
+	return 0;
+}
+
+TEST_F_TIMEOUT(attacks, many_files, NSP_TIMEOUT)
+{
+	NEEDS(attack_needs());
+	self->attack.fn = attack_by_files;
+	self->attack.n = nsp_env("NSPROXY_TEST_FILES", 20000);
+	ASSERT_EQ(0, attack_start(&self->attack));
+	do {
+		EXPECT_NOBODY_WAITS();
+	} while (!is_over(self->attack.pid));
+	EXPECT_EQ(0, attack_end(&self->attack));
+}
+
+/*
+ * A file of root's that others have mounted, on itself or somewhere: these mounts go
+ * when root renames another one to its name, and it is root who takes them off.
+ */
+FIXTURE(replaced)
+{
+	struct place at;
+	struct attack attack;
+	char file[96];
+	char other[100];
+};
+
+FIXTURE_VARIANT(replaced)
+{
+	bool held;
+};
+
+FIXTURE_VARIANT_ADD(replaced, mounted)
+{
+	.held = false,
+};
+
+FIXTURE_VARIANT_ADD(replaced, mounted_and_open)
+{
+	.held = true,
+};
+
+FIXTURE_SETUP(replaced)
+{
+	ASSERT_EQ(0, place_make(&self->at, "off"));
+	snprintf(self->file, sizeof(self->file), "%s/passwd", self->at.dir);
+	snprintf(self->other, sizeof(self->other), "%s+", self->file);
+	self->attack.file = self->file;
+	self->attack.held = variant->held;
+	self->attack.n = 20;
+}
+
+FIXTURE_TEARDOWN(replaced)
+{
+	EXPECT_EQ(0, nsp_flush());
+	EXPECT_EQ(0, nsp_num("pending"));
+	EXPECT_EQ(0, place_drop(&self->at));
+}
+
+static int make_file(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+	CHECK(fd >= 0);
+	return close(fd);
+}
+
+struct binder {
+	const struct attack *attack;
+	int mounted[2];
+	int go[2];
+};
+
+static int bind_file(void *arg)
+{
+	const struct binder *binder = arg;
+	const char *file = binder->attack->file;
+
+	CHECK(!close(binder->go[1]));
+	CHECK(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	CHECK(!mount(file, file, NULL, MS_BIND, NULL));
+	CHECK(device_of_mount(file));
+	if (binder->attack->held)
+		CHECK(open(file, O_RDONLY | O_CLOEXEC) >= 0);
+	CHECK(!nsp_tell(binder->mounted[1], 1));
+	/* End of file is the word; the mount has gone with the name. */
+	CHECK(nsp_hear(binder->go[0]) == -1);
+	CHECK(!device_of_mount(file));
+	return 0;
+}
+
+static int attack_by_binds(struct attack *attack)
+{
+	struct binder binder = { .attack = attack };
+	pid_t pids[64];
+	int i;
+
+	CHECK(attack->n <= (long)ARRAY_SIZE(pids));
+	CHECK(!pipe2(binder.mounted, O_CLOEXEC) && !pipe2(binder.go, O_CLOEXEC));
+	for (i = 0; i < attack->n; i++) {
+		pids[i] = nsp_start_in(CLONE_NEWNS, bind_file, &binder);
+		CHECK(pids[i] > 0);
+		CHECK(nsp_hear(binder.mounted[0]) == 1);
+	}
+	CHECK(!attack_is_on(attack));
+	close(binder.go[1]);
+	for (i = 0; i < attack->n; i++)
+		CHECK(!nsp_wait(pids[i]));
+	return 0;
+}
+
+/* How many grace periods does the rename wait for? */
+static long rename_in(struct __test_metadata *_metadata, FIXTURE_DATA(replaced) *self,
+		      const char *mode)
+{
+	long gps;
+
+	self->attack.fn = attack_by_binds;
+	ASSERT_EQ(0, nsp_set("mode", mode));
+	ASSERT_EQ(0, make_file(self->file));
+	ASSERT_EQ(0, make_file(self->other));
+	ASSERT_EQ(0, attack_start(&self->attack));
+	ASSERT_EQ(0, gp_begin());
+	EXPECT_EQ(0, rename(self->other, self->file));
+	gps = gp_end();
+	ASSERT_LE(0, gps) {
+		TH_LOG("cannot count grace periods: %s", gp_error());
+	}
+	EXPECT_EQ(0, attack_end(&self->attack));
+	return gps;
+}
+
+TEST_F_TIMEOUT(replaced, rename, NSP_TIMEOUT)
+{
+	long off, safe, all;
+
+	if (!nsp_defers_mounts())
+		SKIP(return, "a file that others mount on is busy up to Linux 3.17");
+	if (attack_needs())
+		SKIP(return, "%s", attack_needs());
+	if (!gp_possible())
+		SKIP(return, "this kernel has no function tracer");
+	ASSERT_EQ(0, gp_open());
+	off = rename_in(_metadata, self, "off");
+	safe = rename_in(_metadata, self, "safe");
+	all = rename_in(_metadata, self, "all");
+	gp_close();
+	TH_LOG("grace periods in mode off: %ld, safe: %ld, all: %ld", off, safe, all);
+	EXPECT_LT(0, off);
+	EXPECT_GE(variant->held ? off : 0, safe);
+	EXPECT_EQ(0, all);
+}
+
+NSP_TEST_MAIN(nsp_prepare_present)
