@@ -69,6 +69,9 @@ patch:
 litmus:
 	@qemu/litmus.sh
 
+model:
+	@qemu/model.sh
+
 lint:
 	@qemu/lint.sh
 
@@ -91,7 +94,8 @@ help:
 	@echo '                     compose the patch series of that line, in OUT=/path or out/series/linux-6.1.y'
 	@echo 'make patch TREE=/path/to/linux'
 	@echo '                     patch a copy of that kernel tree, DEST=/path; INPLACE=1 patches the tree itself'
-	@echo 'make litmus          the ordering that the code relies on, by the memory model; KERNEL=7.2 takes that of another line'
+	@echo 'make litmus          ask the kernel memory model for each ordering that the code relies on; KERNEL=7.2 takes that of another line'
+	@echo 'make model           search every order of the steps, with spin: the protocol holds, and broken it does not'
 	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, manual pages, the packages, the patches; STEPS=/path/to/linux compiles each step'
 
-.PHONY: modules kdir install clean demo bench check check-all check-controls matrix series patch litmus lint waits check-packages deb help
+.PHONY: modules kdir install clean waits deb demo bench check check-all check-controls check-packages matrix series patch litmus model lint help

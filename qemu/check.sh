@@ -275,9 +275,39 @@ prepare_collections() {
 	fi
 }
 
+# The proofs need no kernel: litmus tests, and models. They run beside the guests.
+PROOFS=()
+prove() {
+	local name=$1
+	shift
+	PROOFS+=("$name")
+	wait_for_slot
+	note "  [$name]"
+	env "$@" >"$OUT/$name.log" 2>&1 &
+}
+
+# run_proofs quick|all
+run_proofs() {
+	prove litmus KERNEL=6.1 "$QEMU_DIR/litmus.sh"
+	if [[ $1 == all ]]; then
+		prove litmus-7.2 KERNEL=7.2 "$QEMU_DIR/litmus.sh"
+		prove model "$QEMU_DIR/model.sh"
+	else
+		prove model "$QEMU_DIR/model.sh" --quick
+	fi
+}
+
+# What a proof came to: passed, failed, skipped, and what failed first. Where it
+# came to no end, that failed.
+judge_proof() {
+	local counts
+	counts=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$OUT/$1.log")
+	printf '%s %s\n' "${counts:-0 1 0}" "$(grep -m 1 -E 'FAILED: |^nsproxy_defer: ' "$OUT/$1.log" | tr -s ' ')"
+}
+
 # table RUN...: and the last line. Every test counts, and every verdict.
 table() {
-	local name dir verdict passed failed skipped P=0 F=0 S=0
+	local name dir verdict passed failed skipped reason P=0 F=0 S=0
 	printf '\n%-16s %-8s %7s %7s %8s  %s\n' run verdict passed failed skipped reason
 	for name in "$@"; do
 		dir=$OUT/$name
@@ -287,6 +317,12 @@ table() {
 			"$(sed -n '3s/\(.\{100\}\).*/\1/;3p' "$dir/verdict")"
 		P=$((P + passed)) F=$((F + failed)) S=$((S + skipped))
 		if [[ $verdict == green ]]; then P=$((P + 1)); else F=$((F + 1)); fi
+	done
+	for name in ${PROOFS[@]+"${PROOFS[@]}"}; do
+		read -r passed failed skipped reason < <(judge_proof "$name")
+		printf '%-16s %-8s %7d %7d %8d  %s\n' "$name" "$( ((failed)) && echo red || echo green)" \
+			"$passed" "$failed" "$skipped" "${reason:0:100}"
+		P=$((P + passed)) F=$((F + failed)) S=$((S + skipped))
 	done
 	if ((CONTROLS_RUN)); then
 		printf '%-16s %-8s %7d %7d %8d  %s\n' controls \
@@ -346,7 +382,7 @@ main() {
 		check_request "${runs[@]}"
 	fi
 	need_root "make check"
-	need_packages "${RUN_PACKAGES[@]}" "${BUILD_PACKAGES[@]}"
+	need_packages "${RUN_PACKAGES[@]}" "${BUILD_PACKAGES[@]}" "${PROOF_PACKAGES[@]}"
 	mkdir -p "$OUT/build"
 	prepare_collections ${runs[@]+"${runs[@]}"}
 	trap 'stop_guests "$OUT"' EXIT
@@ -373,6 +409,7 @@ main() {
 		done
 	done
 	if [[ -n $which ]]; then
+		((${#runs[@]} == 0)) || run_proofs "$which"
 		prepare_controls "$which"
 		run_controls "$which"
 	fi

@@ -93,6 +93,7 @@ need_packages() {
 RUN_PACKAGES=(qemu-system-x86 busybox-static cpio kmod xz-utils gcc libc6-dev make libelf1)
 BUILD_PACKAGES=(flex bison bc libelf-dev libssl-dev ccache rsync perl)
 LINT_PACKAGES=(sparse shellcheck perl mandoc yamllint)
+PROOF_PACKAGES=(spin gcc libc6-dev)
 
 # mirror main|security: the address this machine itself uses for Debian.
 mirror() {
