@@ -23,8 +23,9 @@
  * passes a full barrier. A reference that is handed on to another task is ordered
  * by whatever hands it on; that this makes the get visible to the third party,
  * too, before the put's load is what x86 promises (a total order of stores), and
- * arm64 (multi-copy atomic), but not the Linux kernel memory model. That is why
- * Linux 7.2 counts gets and puts apart, and why the module is for these two.
+ * arm64 (multi-copy atomic), but not the Linux kernel memory model, unless there
+ * is a full barrier in between, as in fput(). That is why Linux 7.2 counts gets
+ * and puts apart, and why the module is for these two.
  *
  * It takes the order "look at mnt_ns, then decrement" of 9ea0a46ca2c3 (4.18).
  *
