@@ -48,7 +48,7 @@ get_herd() {
 herd() {
 	local model=()
 	[[ $(head -n 1 "$1") != "C "* ]] || model=(-I "$MODEL" -conf "$MODEL/linux-kernel.cfg")
-	"$HERD_DIR/usr/lib64/ld-linux-x86-64.so.2" --library-path "$HERD_DIR/usr/lib/x86_64-linux-gnu" \
+	timeout 600 "$HERD_DIR/usr/lib64/ld-linux-x86-64.so.2" --library-path "$HERD_DIR/usr/lib/x86_64-linux-gnu" \
 		"$HERD_DIR/usr/bin/herd7" -set-libdir "$HERD_DIR/usr/share/herdtools7/herd" "${model[@]}" "$1"
 }
 
