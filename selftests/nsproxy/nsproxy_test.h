@@ -280,6 +280,12 @@ static inline int nsp_run_in(int flags, int (*fn)(void *), void *arg)
 	return pid < 0 ? -1 : nsp_wait(pid);
 }
 
+/* Does the kernel defer by itself? A module that is loaded tells its state. */
+static inline bool nsp_built_in(void)
+{
+	return nsp_present() && access("/sys/module/nsproxy_defer/initstate", F_OK);
+}
+
 /* Is this kernel at least Linux @major.@minor? */
 static inline bool nsp_linux(int major, int minor)
 {
