@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # checkpatch --strict, shellcheck, the manual pages, the module with W=1 and sparse,
-# the reader of BTF against good and damaged input, and whether the series in patches/
-# are in order. STEPS=/path/to/linux compiles that tree after each patch of the series
-# that fits it.
+# the reader of BTF against good and damaged input, litmus.sh against tests with
+# something wrong, and whether the series in patches/ are in order.
+# STEPS=/path/to/linux compiles that tree after each patch of the series that fits it.
 
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -132,6 +132,7 @@ check "make series" "$QEMU_DIR/series-test.sh"
 check "make patch" "$QEMU_DIR/patch-test.sh"
 check "the difference of results" "$QEMU_DIR/difference-test.sh"
 check "the reader of BTF" "$QEMU_DIR/btf-test.sh"
+check "make litmus" "$QEMU_DIR/litmus-test.sh"
 lint_series
 [[ -z ${STEPS:-} ]] || lint_steps "$STEPS"
 ((FAILED == 0)) || die "lint found something; see above"

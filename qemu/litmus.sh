@@ -14,6 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 TESTS=${1:-$TOP/Documentation/litmus-tests}
 KERNEL=${KERNEL:-6.1}
 OUT=$TOP/out/litmus/$KERNEL
+[[ -z ${1:-} ]] || OUT=$TESTS.out
 HERD_DIR=$CACHE/herd
 
 unpack_herd() {
