@@ -277,13 +277,23 @@ prepare_collections() {
 
 # The proofs need no kernel: litmus tests, and models. They run beside the guests.
 PROOFS=()
+PROOF_PIDS=()
 prove() {
 	local name=$1
 	shift
 	PROOFS+=("$name")
 	wait_for_slot
 	note "  [$name]"
-	env "$@" >"$OUT/$name.log" 2>&1 &
+	setsid env "$@" >"$OUT/$name.log" 2>&1 &
+	PROOF_PIDS+=($!)
+}
+
+# Those that an interrupt would leave behind.
+stop_proofs() {
+	local pid
+	for pid in ${PROOF_PIDS[@]+"${PROOF_PIDS[@]}"}; do
+		kill -- "-$pid" 2>/dev/null || true
+	done
 }
 
 # run_proofs quick|all
@@ -385,7 +395,7 @@ main() {
 	need_packages "${RUN_PACKAGES[@]}" "${BUILD_PACKAGES[@]}" "${PROOF_PACKAGES[@]}"
 	mkdir -p "$OUT/build"
 	prepare_collections ${runs[@]+"${runs[@]}"}
-	trap 'stop_guests "$OUT"' EXIT
+	trap 'stop_guests "$OUT"; stop_proofs' EXIT
 	for run in ${runs[@]+"${runs[@]}"}; do
 		name=$(run_name "$run")
 		names+=("$name")
@@ -414,6 +424,7 @@ main() {
 		run_controls "$which"
 	fi
 	wait
+	PROOF_PIDS=()
 	for name in ${names[@]+"${names[@]}"}; do
 		[[ ! -d $OUT/$name/1 || -e $OUT/$name/verdict ]] ||
 			"$QEMU_DIR/verdict.sh" "$OUT/$name" >/dev/null || true

@@ -14,13 +14,13 @@ OUT=$TOP/out/model
 # Of the whole search one gigabyte is used.
 MEGABYTES=4000
 
-# search FOLDER quick|all MODEL SWITCH...: leaves result, and seconds, in FOLDER, and
-# where there is a counterexample, that. For a quick one gcc would take longer to
-# optimise the search than that takes.
+# search OUT N quick|all MODEL EXPECTED SWITCH...: leaves result, and seconds, in the
+# folder OUT/N, and where there is a counterexample, that. For a quick one gcc would
+# take longer to optimise the search than that takes.
 search() {
-	local dir=$1 model=$3 defines level=-O2 start=$EPOCHREALTIME
-	[[ $2 != quick ]] || level=-O0
-	shift 3
+	local dir=$1/$2 model=$4 defines level=-O2 start=$EPOCHREALTIME
+	[[ $3 != quick ]] || level=-O0
+	shift 5
 	defines=("${@/#/-D}")
 	rm -rf "$dir"
 	mkdir -p "$dir"
@@ -75,9 +75,14 @@ unlisted() {
 listed() { awk -v which="$1" '!/^#/ && NF && (which == "all" || $1 == "quick")' "$MODELS/list"; }
 
 main() {
-	local which=all n=0 quick model expected switches found passed=0 failed=0
+	local which=all n=0 model expected switches found passed=0 failed=0
 	case ${1:-} in
 	"") ;;
+	--search)
+		shift
+		search "$@"
+		return
+		;;
 	--quick) which=quick ;;
 	*) die "model.sh takes --quick, not \"$1\"" ;;
 	esac
@@ -85,22 +90,15 @@ main() {
 	need_packages "${PROOF_PACKAGES[@]}"
 	rm -rf "$OUT"
 	mkdir -p "$OUT"
-	while read -r quick model expected switches; do
-		n=$((n + 1))
-		while (($(jobs -rp | wc -l) >= JOBS)); do
-			wait -n || true
-		done
-		# shellcheck disable=SC2086 # words
-		search "$OUT/$n" "$quick" "$model" $switches &
-	done < <(listed "$which")
-	wait
+	# Not as jobs of this shell, which an interrupt would leave behind.
+	listed "$which" | nl | xargs -L 1 -P "$JOBS" "$0" --search "$OUT" || true
 	printf '%-7s %-62s %-8s %-8s %9s %7s\n' model switches expected found states seconds
 	n=0
 	while read -r _ model expected switches; do
 		n=$((n + 1))
-		found=$(<"$OUT/$n/result")
+		found=$(cat "$OUT/$n/result" 2>/dev/null || echo error)
 		printf '%-7s %-62s %-8s %-8s %9s %7s' "$model" "$switches" "$expected" "$found" \
-			"$(sed -nE 's/^ *([0-9.e+]+) states, stored.*/\1/p' "$OUT/$n/pan.log" 2>/dev/null)" "$(<"$OUT/$n/seconds")"
+			"$(sed -nE 's/^ *([0-9.e+]+) states, stored.*/\1/p' "$OUT/$n/pan.log" 2>/dev/null)" "$(cat "$OUT/$n/seconds" 2>/dev/null)"
 		if [[ $found == "$expected" ]]; then
 			passed=$((passed + 1))
 			echo
