@@ -43,6 +43,7 @@
 
 #include <linux/atomic.h>
 #include <linux/dcache.h>
+#include <linux/errno.h>
 #include <linux/file.h>
 #include <linux/hash.h>
 #include <linux/list.h>
@@ -543,10 +544,18 @@ static void release(struct llist_node *node, bool light)
 
 /*
  * A worker's own last put of a file, that behind a loop device for one, is a work
- * item's, and so is that of the mount with the file.
+ * item's, and so is that of the mount with the file. These are for the whole machine,
+ * and take as long as whatever is put there: the socket of a stranger that lingers, for
+ * one. Nobody can be killed in flush_work(). So a work item waits, for all who ask.
  */
-static void settle(void)
+static atomic_long_t settles_begun = ATOMIC_LONG_INIT(0);
+static atomic_long_t settles_over = ATOMIC_LONG_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(settled);
+
+static void run_settle(struct work_struct *work)
 {
+	/* A full barrier: pairs with the one in settle(). */
+	long run = atomic_long_inc_return(&settles_begun);
 	int i;
 
 	for (i = 0; i < 2; i++) {
@@ -554,6 +563,24 @@ static void settle(void)
 		flush_work(delayed_fput_work);
 		flush_delayed_work(delayed_mntput_work);
 	}
+	atomic_long_set_release(&settles_over, run);
+	wake_up_all(&settled);
+}
+
+static DECLARE_WORK(settle_work, run_settle);
+
+static int settle(void)
+{
+	long run;
+
+	/* The next run that begins sees all that was put before. */
+	smp_mb();
+	run = atomic_long_read(&settles_begun) + 1;
+	schedule_work(&settle_work);
+	if (wait_event_killable(settled,
+				atomic_long_read_acquire(&settles_over) - run >= 0))
+		return -EINTR;
+	return 0;
 }
 
 static void set_namespace_unlock(unsigned long address)
@@ -644,5 +671,6 @@ int nsd_takeover_init(void)
 void nsd_takeover_drain(void)
 {
 	wait_var_event(&looks, !atomic_read(&looks));
+	cancel_work_sync(&settle_work);
 	nsd_inc_ucount_exit();
 }

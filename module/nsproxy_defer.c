@@ -711,7 +711,7 @@ static ssize_t flush_store(struct kobject *kobj, struct kobj_attribute *attr,
 	int err = nsproxy_defer_flush(NSPROXY_DEFER_USER);
 
 	if (!err && ops->settle)
-		ops->settle();
+		err = ops->settle();
 	return err ?: len;
 }
 

@@ -100,8 +100,9 @@ enum nsproxy_defer_why {
  *	holds. An error is the writer's, and the mode stays. Process context,
  *	may sleep, runs in parallel with itself. May be NULL.
  * @settle: finish what releases left to contexts of the kernel's own, after a
- *	flush that somebody asked for by the flush file. Process context, may
- *	sleep, runs in parallel with itself. May be NULL.
+ *	flush that somebody asked for by the flush file. Returns -EINTR if a
+ *	fatal signal came first. Process context, may sleep, runs in parallel
+ *	with itself. May be NULL.
  * @default_mode: the mode where no mode= parameter was given.
  */
 struct nsproxy_defer_ops {
@@ -111,7 +112,7 @@ struct nsproxy_defer_ops {
 	unsigned long (*gp_seq)(void);
 	bool (*short_of_memory)(void);
 	int (*engage)(void);
-	void (*settle)(void);
+	int (*settle)(void);
 	enum nsproxy_defer_mode default_mode;
 };
 
