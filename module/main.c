@@ -6,8 +6,11 @@
 
 #include <linux/errno.h>
 #include <linux/init.h>
+#include <linux/jiffies.h>
+#include <linux/kernel.h>
 #include <linux/module.h>
 #include <linux/nsproxy_defer.h>
+#include <linux/workqueue.h>
 
 #include "compat/compat.h"
 #include "hook.h"
@@ -27,6 +30,30 @@ static int __init find_symbols(void)
 }
 
 /*
+ * Once delete_module(2) has called the module's exit there is no way back: it frees
+ * the module when that returns, whatever signal there was. So it waits for whoever is
+ * still to come back here, and if that takes long, the log says who. The wait is one
+ * that khungtaskd sees.
+ */
+#define PATIENCE_SECS	10
+
+static const char *awaited;
+
+static void say_what(struct work_struct *work)
+{
+	pr_warn("unloading waits for %s; \"echo w > /proc/sysrq-trigger\" shows what hangs\n",
+		READ_ONCE(awaited));
+}
+
+static DECLARE_DELAYED_WORK(say_what_work, say_what);
+
+static void wait_next_for(const char *what)
+{
+	WRITE_ONCE(awaited, what);
+	mod_delayed_work(system_wq, &say_what_work, PATIENCE_SECS * HZ);
+}
+
+/*
  * From mode off on every release is the caller's own. What is pending ends with the
  * replacements in place, and so does what tasks have with them: one that has been
  * through namespace_unlock() comes to free_mnt_ns() next. Then nobody is sent to a
@@ -34,14 +61,20 @@ static int __init find_symbols(void)
  */
 static void end(void)
 {
+	wait_next_for("tasks that use the files in /sys/kernel/nsproxy_defer");
 	nsproxy_defer_unpublish();
+	wait_next_for("tasks inside a function that it has taken over");
 	nsd_hooks_quiesce();
+	wait_next_for("releases that were left to a worker");
 	nsproxy_defer_drain();
+	wait_next_for("tasks that have unmounted something and are in that system call still");
 	nsd_takeover_drain();
+	wait_next_for("tasks on their way out of a function that it has taken over");
 	nsd_hooks_give_back();
 	nsd_takeover_drain();
 	nsd_synchronize_tasks();
 	nsproxy_defer_stop();
+	cancel_delayed_work_sync(&say_what_work);
 }
 
 static int __init nsproxy_defer_module_init(void)

@@ -719,6 +719,61 @@ static void nap(void)
 	nanosleep(&nap, NULL);
 }
 
+/* The log says what an unload waits for, if that takes long. */
+static void wait_for_word(int log, const char *what)
+{
+	if (log >= 0)
+		while (!was_logged(log, what))
+			nap();
+	close(log);
+}
+
+#define HUNG_TASK "/proc/sys/kernel/hung_task_"
+
+static const char *const hung_task_knobs[] = { "timeout_secs", "panic", "warnings" };
+static const char *const hung_task_values[] = { "1", "0", "0" };
+
+/*
+ * Nobody can kill an unload.  So whoever watches the machine has to see that it
+ * waits: return when khungtaskd has, by the event, which is told without a word on the
+ * console.
+ */
+static void wait_for_khungtaskd(struct __test_metadata *_metadata, pid_t pid)
+{
+	char saved[ARRAY_SIZE(hung_task_knobs)][32], path[160], event[160], what[32];
+	bool seen = false;
+	char *trace;
+	size_t i;
+
+	snprintf(event, sizeof(event), "%s/events/sched/sched_process_hang/enable",
+		 gp_tracing());
+	if (access(HUNG_TASK "timeout_secs", F_OK) || access(event, F_OK))
+		return;
+	ASSERT_EQ(0, nsp_put(event, "1"));
+	for (i = 0; i < ARRAY_SIZE(hung_task_knobs); i++) {
+		snprintf(path, sizeof(path), HUNG_TASK "%s", hung_task_knobs[i]);
+		ASSERT_EQ(0, nsp_get(path, saved[i], sizeof(saved[i])));
+	}
+	/* The time comes last, and is the first to be as it was. */
+	for (i = ARRAY_SIZE(hung_task_knobs); i--;) {
+		snprintf(path, sizeof(path), HUNG_TASK "%s", hung_task_knobs[i]);
+		ASSERT_EQ(0, nsp_put(path, hung_task_values[i]));
+	}
+	snprintf(path, sizeof(path), "%s/trace", gp_tracing());
+	snprintf(what, sizeof(what), "pid=%d\n", (int)pid);
+	while (!seen) {
+		nap();
+		trace = slurp(path);
+		seen = trace && strstr(trace, what);
+		free(trace);
+	}
+	for (i = 0; i < ARRAY_SIZE(hung_task_knobs); i++) {
+		snprintf(path, sizeof(path), HUNG_TASK "%s", hung_task_knobs[i]);
+		EXPECT_EQ(0, nsp_put(path, saved[i]));
+	}
+	EXPECT_EQ(0, nsp_put(event, "0"));
+}
+
 /* How often that was seen, until the end or @most times. */
 static int watch_hooks(const struct hooks *hooks, int most)
 {
@@ -736,7 +791,7 @@ static int watch_hooks(const struct hooks *hooks, int most)
 TEST_F_TIMEOUT(life, unload_outlasts_a_release, NSP_TIMEOUT)
 {
 	struct place at = { .mnt = "" };
-	int usual, most, fd;
+	int usual, most, fd, log;
 	struct hang hang;
 	const char *why;
 	pid_t pid;
@@ -756,6 +811,7 @@ TEST_F_TIMEOUT(life, unload_outlasts_a_release, NSP_TIMEOUT)
 		place_drop(&at);
 		SKIP(return, "%s", why);
 	}
+	log = open_log();
 	pid = nsp_start(run_unload, NULL);
 	ASSERT_LT(0, pid);
 	/* One that does not wait would be done long before. */
@@ -763,6 +819,7 @@ TEST_F_TIMEOUT(life, unload_outlasts_a_release, NSP_TIMEOUT)
 	EXPECT_EQ(most, watch_hooks(&self->hooks, most));
 	EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
 	EXPECT_NE(0, access(NSP_DIR, F_OK));
+	wait_for_word(log, "unloading waits for releases that were left to a worker");
 
 	ASSERT_EQ(0, nsp_put(hang.abort, "1"));
 	EXPECT_EQ(0, nsp_wait(pid));
@@ -780,7 +837,58 @@ TEST_F_TIMEOUT(life, unload_outlasts_a_release, NSP_TIMEOUT)
  * Where a task shuts down a file system itself, which does not answer, it does so
  * with nothing of the module on its stack.
  */
-TEST_F_TIMEOUT(life, unload_leaves_an_exit_alone, NSP_TIMEOUT)
+static int mount_and_umount(void *arg)
+{
+	const struct mounter *mounter = arg;
+
+	CHECK(!mount_and_exit(arg));
+	return umount(mounter->mnt);
+}
+
+static int mount_and_detach(void *arg)
+{
+	const struct mounter *mounter = arg;
+
+	CHECK(!mount_and_exit(arg));
+	return umount2(mounter->mnt, MNT_DETACH);
+}
+
+FIXTURE(left_alone)
+{
+	struct hooks hooks;
+};
+
+FIXTURE_VARIANT(left_alone)
+{
+	int (*task)(void *arg);
+};
+
+FIXTURE_VARIANT_ADD(left_alone, exit)
+{
+	.task = mount_and_exit,
+};
+
+FIXTURE_VARIANT_ADD(left_alone, umount)
+{
+	.task = mount_and_umount,
+};
+
+FIXTURE_VARIANT_ADD(left_alone, detach)
+{
+	.task = mount_and_detach,
+};
+
+FIXTURE_SETUP(left_alone)
+{
+	ASSERT_EQ(0, begin_unloaded(&self->hooks));
+}
+
+FIXTURE_TEARDOWN(left_alone)
+{
+	EXPECT_EQ(0, end_unloaded(&self->hooks));
+}
+
+TEST_F_TIMEOUT(left_alone, by_unload, NSP_TIMEOUT)
 {
 	struct place at = { .mnt = "" };
 	struct hang hang;
@@ -792,11 +900,12 @@ TEST_F_TIMEOUT(life, unload_leaves_an_exit_alone, NSP_TIMEOUT)
 		SKIP(return, "up to Linux 3.16 it is the module that shuts it down");
 	ASSERT_EQ(0, load("mode=safe"));
 	ASSERT_EQ(0, place_make(&at, "safe"));
-	why = hang_exit(_metadata, &hang, &at);
+	why = hang_prepare(_metadata, &hang, at.dir);
 	if (why) {
 		place_drop(&at);
 		SKIP(return, "%s", why);
 	}
+	hang_begin(_metadata, &hang, at.mnt, variant->task, false);
 	EXPECT_EQ(0, unload());
 	check_kernel_as_before(_metadata, &self->hooks);
 	EXPECT_EQ(0, waitpid(hang.task, NULL, WNOHANG));
@@ -907,7 +1016,7 @@ TEST_F_TIMEOUT(life, unload_outlasts_a_look, NSP_TIMEOUT)
 	struct walk walk = { .at.mnt = "" };
 	struct fuse_in_header header;
 	pid_t walker, unloader;
-	int usual, most;
+	int usual, most, log;
 
 	NEEDS_REDIRECT();
 	if (!nsp_defers_mounts())
@@ -933,10 +1042,13 @@ TEST_F_TIMEOUT(life, unload_outlasts_a_look, NSP_TIMEOUT)
 	ASSERT_EQ(0, fuse_answer(walk.fuse, &header, ENOENT, NULL, 0));
 	ASSERT_EQ(0, next_lookup(&walk, &header));
 
+	log = open_log();
 	unloader = nsp_start(run_unload, NULL);
 	ASSERT_LT(0, unloader);
 	most = 3 * usual + 3;
 	EXPECT_EQ(most, watch_task(unloader, most));
+	wait_for_word(log, "unloading waits for tasks that have unmounted something");
+	wait_for_khungtaskd(_metadata, unloader);
 	/* Others do not wait for that one. */
 	EXPECT_EQ(0, nsp_run(nsp_short_life, NULL));
 
