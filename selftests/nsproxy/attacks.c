@@ -16,6 +16,12 @@
 #include "namespaces.h"
 #include "others.h"
 
+#include <linux/io_uring.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
 #define HUNG_TASK_TIMEOUT "/proc/sys/kernel/hung_task_timeout_secs"
 
 /* What is waited for on purpose takes long on a slow machine. */
@@ -421,6 +427,21 @@ struct filler {
 	int full[2];
 };
 
+#define FREE_INODES	16
+
+/* Is there still one of which so little is left?  The number may be another's by now. */
+static bool is_still_full(unsigned int dev)
+{
+	struct {
+		int f_tfree;
+		unsigned long f_tinode;
+		char f_fname[6];
+		char f_fpack[6];
+	} ustat;
+
+	return !syscall(SYS_ustat, dev, &ustat) && ustat.f_tinode < FREE_INODES;
+}
+
 static int fill_and_leave(void *arg)
 {
 	const struct filler *filler = arg;
@@ -429,21 +450,20 @@ static int fill_and_leave(void *arg)
 	unsigned int dev;
 
 	CHECK(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
-	snprintf(options, sizeof(options), "nr_inodes=%ld", n + 16);
+	snprintf(options, sizeof(options), "nr_inodes=%ld", n + FREE_INODES);
 	CHECK(!mount("none", "/tmp", "tmpfs", 0, options));
 	for (i = 0; i < n; i++) {
 		snprintf(path, sizeof(path), "/tmp/%ld", i);
 		CHECK(!mknod(path, S_IFREG | 0600, 0));
 	}
 	dev = device_of_mount("/tmp");
-	CHECK(dev && !nsp_tell(filler->full[1], dev));
+	CHECK(dev && is_still_full(dev) && !nsp_tell(filler->full[1], dev));
 	return 0;
 }
 
 static int attack_by_files(struct attack *attack)
 {
 	struct filler filler = { .attack = attack };
-	char buf[256];
 	pid_t pid;
 	long dev;
 
@@ -455,7 +475,7 @@ static int attack_by_files(struct attack *attack)
 	CHECK(dev > 0);
 	CHECK(!nsp_tell(attack->ready[1], 1));
 	CHECK(!nsp_wait(pid));
-	CHECK(syscall(SYS_ustat, (unsigned int)dev, buf) && errno == EINVAL);
+	CHECK(!is_still_full(dev));
 	return 0;
 }
 
@@ -468,6 +488,245 @@ TEST_F_TIMEOUT(attacks, many_files, NSP_TIMEOUT)
 	do {
 		EXPECT_NOBODY_WAITS();
 	} while (!is_over(self->attack.pid));
+	EXPECT_EQ(0, attack_end(&self->attack));
+}
+
+/*
+ * Very many who are refused a namespace, all at once: each of them waits for what is
+ * dead and counted still, and these waits are one for all.
+ */
+struct refused {
+	int ready[2];
+	int go[2];
+};
+
+static int be_refused(void *arg)
+{
+	struct refused *refused = arg;
+
+	CHECK(!close(refused->go[1]));
+	CHECK(!nsp_tell(refused->ready[1], 1));
+	CHECK(nsp_hear(refused->go[0]) == -1);
+	CHECK(unshare(CLONE_NEWPID) && errno == ENOSPC);
+	return 0;
+}
+
+static int attack_by_refused(struct attack *attack)
+{
+	pid_t *pids = calloc(attack->n, sizeof(*pids));
+	struct refused refused;
+	pid_t first;
+	int i;
+
+	CHECK(pids && !nsp_put("/proc/sys/user/max_pid_namespaces", "1"));
+	first = nsp_start_target(CLONE_NEWPID);
+	CHECK(first > 0);
+	CHECK(!pipe2(refused.ready, O_CLOEXEC) && !pipe2(refused.go, O_CLOEXEC));
+	for (i = 0; i < attack->n; i++) {
+		pids[i] = nsp_start(be_refused, &refused);
+		CHECK(pids[i] > 0);
+		CHECK(nsp_hear(refused.ready[0]) == 1);
+	}
+	CHECK(!attack_is_on(attack));
+	close(refused.go[1]);
+	/* Some are called off, wherever they are. */
+	for (i = 0; i < attack->n; i += 4)
+		CHECK(!kill(pids[i], SIGKILL));
+	for (i = 0; i < attack->n; i++)
+		CHECK(nsp_wait(pids[i]) == 0 || i % 4 == 0);
+	return nsp_end(first);
+}
+
+static long count_lines(const char *path, const char *what)
+{
+	char line[1024];
+	FILE *file;
+	long n = 0;
+
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		n += !!strstr(line, what);
+	fclose(file);
+	return n;
+}
+
+static int trace_barriers(const char *instance)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/set_ftrace_filter", instance);
+	CHECK(!nsp_put(path, "rcu_barrier"));
+	snprintf(path, sizeof(path), "%s/current_tracer", instance);
+	CHECK(!nsp_put(path, "function"));
+	return 0;
+}
+
+TEST_F_TIMEOUT(attacks, many_are_refused, NSP_TIMEOUT)
+{
+	char instance[128], path[160];
+	long asked, barriers;
+
+	NEEDS(attack_needs());
+	if (access("/proc/sys/user/max_pid_namespaces", F_OK))
+		SKIP(return, "this kernel has no limits for namespaces (they came with 4.9)");
+	if (!nsp_supported(CLONE_NEWPID))
+		SKIP(return, "this kernel lacks pid namespaces");
+	if (!gp_possible() || !gp_tracing())
+		SKIP(return, "this kernel has no function tracer");
+	self->attack.fn = attack_by_refused;
+	self->attack.n = nsp_env("NSPROXY_TEST_TASKS", 400);
+	snprintf(instance, sizeof(instance), "%s/instances/nsproxy_attacks", gp_tracing());
+	ASSERT_TRUE(!mkdir(instance, 0700) || errno == EEXIST);
+	ASSERT_EQ(0, trace_barriers(instance));
+	ASSERT_EQ(0, attack_start(&self->attack));
+	asked = nsp_num("stats/flush_ucount");
+	close(self->attack.go[1]);
+	do {
+		EXPECT_NOBODY_WAITS();
+	} while (!is_over(self->attack.pid));
+	asked = nsp_num("stats/flush_ucount") - asked;
+	EXPECT_EQ(0, attack_end(&self->attack));
+	snprintf(path, sizeof(path), "%s/trace", instance);
+	barriers = count_lines(path, ": rcu_barrier");
+	snprintf(path, sizeof(path), "%s/current_tracer", instance);
+	EXPECT_EQ(0, nsp_put(path, "nop"));
+	EXPECT_EQ(0, rmdir(instance));
+	TH_LOG("%ld waited, with %ld barriers", asked, barriers);
+	if (strcmp(variant->mode, "off"))
+		EXPECT_LT(0, asked);
+	EXPECT_GT(self->attack.n / 4, barriers);
+	EXPECT_LE(0, barriers);
+}
+
+/*
+ * The kernel closes a file on a work item, one for the whole machine, where a
+ * kernel thread had it last: that of an io_uring which is gone, for one.  Here it
+ * is a socket that lingers until its peer has read, which he never does.
+ */
+static int lo_up(void)
+{
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	CHECK(fd >= 0);
+	CHECK(!ioctl(fd, SIOCSIFFLAGS, &ifr));
+	return close(fd);
+}
+
+/* A connection, full of what nobody reads. */
+static int connect_full(int *sock, int *peer)
+{
+	const struct linger linger = { .l_onoff = 1, .l_linger = INT_MAX };
+	struct sockaddr_in at = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(at);
+	char buf[4096] = "";
+
+	*sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(listener >= 0 && *sock >= 0);
+	CHECK(!bind(listener, (struct sockaddr *)&at, len) && !listen(listener, 1));
+	CHECK(!getsockname(listener, (struct sockaddr *)&at, &len));
+	CHECK(!connect(*sock, (struct sockaddr *)&at, len));
+	*peer = accept(listener, NULL, NULL);
+	CHECK(*peer >= 0);
+	while (send(*sock, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		;
+	CHECK(errno == EAGAIN);
+	CHECK(!setsockopt(*sock, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
+	return close(listener);
+}
+
+/* Is a socket of this network namespace being closed, and not through with that? */
+static bool lingers(void)
+{
+	unsigned int state;
+	bool found = false;
+	char line[512];
+	FILE *file;
+
+	file = fopen("/proc/self/net/tcp", "r");
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file))
+		/* FIN_WAIT1 */
+		if (sscanf(line, " %*d: %*s %*s %x", &state) == 1 && state == 4)
+			found = true;
+	fclose(file);
+	return found;
+}
+
+static int ring_setup(void)
+{
+	struct io_uring_params params = { .flags = 0 };
+
+	return syscall(SYS_io_uring_setup, 1, &params);
+}
+
+static int attack_by_linger(struct attack *attack)
+{
+	int ring, sock, peer;
+
+	CHECK(!unshare(CLONE_NEWNET));
+	CHECK(!lo_up());
+	CHECK(!connect_full(&sock, &peer));
+	ring = ring_setup();
+	CHECK(ring >= 0);
+	CHECK(!syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, &sock, 1));
+	CHECK(!close(sock) && !close(ring));
+	while (!lingers())
+		sched_yield();
+	CHECK(!attack_is_on(attack));
+	CHECK(lingers());
+	return close(peer);
+}
+
+static const char *attack_needs_ring(void)
+{
+	int ring = ring_setup();
+
+	if (ring < 0)
+		return "no io_uring here, or not for everybody";
+	close(ring);
+	if (!nsp_supported(CLONE_NEWNET) || access("/proc/self/net/tcp", F_OK))
+		return "this kernel lacks network namespaces, or TCP";
+	return attack_needs();
+}
+
+/* Does it sleep, and not by its own will? */
+static bool is_kept(pid_t pid)
+{
+	unsigned int flags;
+
+	return state_of(pid, &flags) == 'D';
+}
+
+TEST_F_TIMEOUT(attacks, kernel_closes_no_file, NSP_TIMEOUT)
+{
+	pid_t flusher;
+
+	NEEDS(attack_needs_ring());
+	self->attack.fn = attack_by_linger;
+	ASSERT_EQ(0, attack_start(&self->attack));
+	ASSERT_EQ(0, nsp_leave(3));
+	EXPECT_EQ(0, do_as_others(self->at.dir));
+	EXPECT_EQ(self->waits, waits_for_others());
+
+	/* These have left nothing behind. */
+	while (nsp_num("pending") || nsp_num("stats/light") != nsp_num("stats/light_released"))
+		sched_yield();
+
+	/* A flush waits for all files that are being closed, and may be killed. */
+	flusher = nsp_start(run_flush, NULL);
+	ASSERT_LT(0, flusher);
+	while (!is_over(flusher) && !is_kept(flusher))
+		sched_yield();
+	EXPECT_FALSE(is_over(flusher));
+	EXPECT_EQ(0, nsp_end(flusher));
 	EXPECT_EQ(0, attack_end(&self->attack));
 }
 
