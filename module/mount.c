@@ -39,6 +39,8 @@
 #include <linux/fs.h>
 #include <linux/fs_struct.h>
 #include <linux/kernel.h>
+#include <linux/list.h>
+#include <linux/namei.h>
 #include <linux/nsproxy.h>
 #include <linux/path.h>
 #include <linux/percpu.h>
@@ -46,6 +48,7 @@
 #include <linux/sched.h>
 #include <linux/seqlock.h>
 #include <linux/task_work.h>
+#include <linux/uaccess.h>
 
 #include "compat/compat.h"
 #include "compat/kcall.h"
@@ -335,39 +338,153 @@ static int find_layout(void)
 	return -EOPNOTSUPP;
 }
 
-/*
- * Look at a mount of which the answers are known: the root of a task that has never
- * left its mount namespace. Whatever the layout says must fit that.
- */
-static int __init check_layout(void)
+/* Until the layout has proved right, whatever is read may be no pointer at all. */
+static void *peek(const void *at)
 {
-	struct mount *m, *other = NULL;
-	const char *what = NULL;
-	struct path root;
-	int i, count;
+	void *value;
 
-	get_fs_root(current->fs, &root);
-	m = (void *)root.mnt - nsd_layout.mnt;
-	nsd_lock_mounts();
-	for (i = 0; i < MAX_MOUNTS_LOOKED_AT && other != m; i++) {
-		other = next_of_sb(root.mnt->mnt_sb, other);
-		if (!other)
-			break;
+	return get_kernel_nofault(value, (void **)at) ? NULL : value;
+}
+
+static bool is_of_its_sb(struct mount *m, const struct super_block *sb)
+{
+#ifdef NSD_HAVE_SB_MOUNT_LIST
+	const struct list_head *node = &sb->s_mounts;
+	int i;
+
+	for (i = 0; i < MAX_MOUNTS_LOOKED_AT && node; i++) {
+		node = peek(&node->next);
+		if (node == member(m, nsd_layout.sb_next))
+			return true;
+		if (node == &sb->s_mounts)
+			return false;
 	}
-	count = nsd_mount_count(m);
-	if (i < MAX_MOUNTS_LOOKED_AT && other != m)
-		what = "the list of the superblock";
-	else if (!IS_ERR_OR_NULL(mnt_ns_of(m)) && count < 2)
-		what = "the reference count";
-	else if (mnt_ns_of(m) && mnt_ns_of(m) != current->nsproxy->mnt_ns)
-		what = "the mount namespace";
+	return node;
+#else
+	void *other = sb->s_mounts;
+	int i;
+
+	for (i = 0; i < MAX_MOUNTS_LOOKED_AT && other != m; i++) {
+		if (!other)
+			return false;
+		other = peek(other + nsd_layout.sb_next);
+	}
+	return peek(peek(member(m, nsd_layout.sb_pprev))) == m;
+#endif
+}
+
+/* Has every counter its place in memory? */
+static bool has_counters(struct mount *m)
+{
+#ifdef CONFIG_SMP
+	int cpu, value;
+
+	for_each_possible_cpu(cpu)
+		if (get_kernel_nofault(value, counter(m, nsd_layout.gets, cpu)) ||
+		    get_kernel_nofault(value, counter(m, nsd_layout.puts, cpu)))
+			return false;
+#endif
+	return true;
+}
+
+static bool is_among_children(struct mount *m, struct mount *parent)
+{
+	const struct list_head *head = mounts_of(parent);
+	const struct list_head *node = head;
+	int i;
+
+	for (i = 0; i < MAX_MOUNTS_LOOKED_AT && node; i++) {
+		node = peek(&node->next);
+		if (node == member(m, nsd_layout.mnt_child))
+			return true;
+		if (node == head)
+			return false;
+	}
+	return node;
+}
+
+static bool is_list(const struct list_head *node)
+{
+	const struct list_head *next = peek(&node->next);
+
+	return next && peek(&next->prev) == node;
+}
+
+static bool is_hlist(const struct hlist_node *node)
+{
+	void *pprev = peek(&node->pprev);
+
+	return !pprev || peek(pprev) == node;
+}
+
+static bool is_hlist_head(const struct hlist_head *head)
+{
+	const struct hlist_node *first = peek(&head->first);
+
+	return !first || peek(&first->pprev) == head;
+}
+
+/* Says what of a mount in the caller's namespace is not where the layout has it. */
+static const char *find_odd(struct mount *m)
+{
+	struct mnt_namespace *mnt_ns = current->nsproxy->mnt_ns;
+	struct mount *parent = peek(member(m, nsd_layout.mnt_parent));
+
+	if (!is_of_its_sb(m, nsd_vfsmount(m)->mnt_sb))
+		return "the list of the superblock";
+	if (mnt_ns_of(m) && mnt_ns_of(m) != mnt_ns)
+		return "the mount namespace";
+	if (!has_counters(m))
+		return "the reference count";
+	if (!IS_ERR_OR_NULL(mnt_ns_of(m)) && nsd_mount_count(m) < 2)
+		return "the reference count";
+	if (!is_list(mounts_of(m)) || !is_list(member(m, nsd_layout.mnt_child)))
+		return "the list of children";
+	if (parent != m && mnt_ns_of(m) && !is_among_children(m, parent))
+		return "the parent";
+	if (!is_list(member(m, nsd_layout.mnt_expire)))
+		return "the list of those that expire";
+	if (!is_hlist(nsd_mnt_umount(m)))
+		return "the list of those that are unmounted";
+	if (nsd_layout.mnt_covers &&
+	    !is_hlist_head(member(m, nsd_layout.mnt_covers)))
+		return "the list of those that it covers";
+	return NULL;
+}
+
+static int check_path(const struct path *path)
+{
+	const char *what;
+
+	nsd_lock_mounts();
+	what = find_odd((void *)path->mnt - nsd_layout.mnt);
 	nsd_unlock_mounts();
-	path_put(&root);
 	if (!what)
 		return 0;
 	pr_err("struct mount of this kernel is not as it says: %s is not where it should be\n",
 	       what);
 	return -EOPNOTSUPP;
+}
+
+/*
+ * Look at mounts of which the answers are known: the root of a task that has never
+ * left its mount namespace, and one that has a parent. Whatever the layout says must
+ * fit these.
+ */
+static int check_layout(void)
+{
+	struct path path;
+	int err;
+
+	get_fs_root(current->fs, &path);
+	err = check_path(&path);
+	path_put(&path);
+	/* Where it is not mounted, that is the first one again. */
+	if (err || kern_path("/sys", 0, &path))
+		return err;
+	err = check_path(&path);
+	path_put(&path);
+	return err;
 }
 
 /**

@@ -404,13 +404,25 @@ TEST_F_TIMEOUT(life, refused_then_taken, NSP_TIMEOUT)
 	check_kernel_as_before(_metadata, &self->hooks);
 }
 
-/*
- * Load a copy in which the last letter of @string is another one, wherever that
- * string stands in a section whose name begins with @section.
- */
-static int load_edited(const char *section, const char *string)
+static char *find_string(char *begin, size_t size, const char *string)
 {
-	size_t len = strlen(string) + 1;
+	char *at = begin, *end = begin + size;
+
+	while ((at = memmem(at, end - at, string, strlen(string) + 1))) {
+		/* Not the end of another one. */
+		if (at == begin || !at[-1])
+			return at;
+		at++;
+	}
+	return NULL;
+}
+
+/*
+ * Load a copy in which @string is @other, which is as long, where it stands in a
+ * section whose name begins with @section.
+ */
+static int load_edited_to(const char *section, const char *string, const char *other)
+{
 	const Elf64_Shdr *sections;
 	const Elf64_Ehdr *elf;
 	const char *names;
@@ -433,11 +445,11 @@ static int load_edited(const char *section, const char *string)
 		if (strncmp(names + sections[i].sh_name, section,
 			    strlen(section)))
 			continue;
-		found = memmem(image + sections[i].sh_offset,
-			       sections[i].sh_size, string, len);
+		found = find_string(image + sections[i].sh_offset,
+				    sections[i].sh_size, string);
 		if (!found)
 			continue;
-		found[len - 2] = 'x';
+		memcpy(found, other, strlen(other));
 		err = syscall(SYS_init_module, image, st.st_size, "");
 		if (err)
 			err = -errno;
@@ -445,6 +457,16 @@ static int load_edited(const char *section, const char *string)
 	}
 	munmap(image, st.st_size);
 	return err;
+}
+
+/* With another last letter. */
+static int load_edited(const char *section, const char *string)
+{
+	char edited[64];
+
+	snprintf(edited, sizeof(edited), "%s", string);
+	edited[strlen(edited) - 1] = 'x';
+	return load_edited_to(section, string, edited);
 }
 
 static void check_missing(struct __test_metadata *_metadata, const char *symbol,
@@ -511,6 +533,65 @@ TEST_F_TIMEOUT(life, layout_missing, NSP_TIMEOUT)
 	}
 	close(log);
 	check_kernel_as_before(_metadata, &self->hooks);
+}
+
+/*
+ * BTF that is not of this kernel, or damaged: what the module asks for is not there,
+ * or somewhere else, where it then looks at a mount that it knows.  To have that of
+ * good BTF, it is made to ask for another name.
+ */
+struct lie {
+	const char *name;
+	const char *other;
+	/* What the log says. */
+	const char *why;
+};
+
+static void check_lie(struct __test_metadata *_metadata, const struct lie *lie,
+		      const struct hooks *hooks)
+{
+	int log = open_log();
+	bool said;
+
+	EXPECT_GT(0, load_edited_to(".rodata", lie->name, lie->other)) {
+		TH_LOG("%s for %s", lie->other, lie->name);
+		unload();
+	}
+	if (log >= 0) {
+		said = was_logged(log, lie->why);
+		EXPECT_TRUE(said) {
+			TH_LOG("%s for %s: not \"%s\"", lie->other, lie->name, lie->why);
+		}
+	}
+	close(log);
+	check_kernel_as_before(_metadata, hooks);
+}
+
+TEST_F_TIMEOUT(life, layout_wrong, NSP_TIMEOUT)
+{
+	static const struct lie lies[] = {
+		/* Of no such name, and of no such size. */
+		{ "mnt_mounts", "mnt_mountx", "mnt_mountx: there is no such member" },
+		{ "mnt_mounts", "mnt_parent", "mnt_parent: not of the size" },
+		/* A pointer, but another one. */
+		{ "mnt_ns", "mnt_mp", "the mount namespace is not where" },
+		{ "mnt_parent", "mnt_master", "the parent is not where" },
+		/* A list, but another one. */
+		{ "mnt_child", "mnt_share", "the parent is not where" },
+		{ "mnt_mounts", "mnt_expire", "the parent is not where" },
+	};
+	char *symbols = slurp("/proc/kallsyms");
+	bool tells = symbols && strstr(symbols, " __start_BTF\n");
+	size_t i;
+
+	free(symbols);
+	NEEDS_REDIRECT();
+	if (!nsp_defers_mounts())
+		SKIP(return, "up to Linux 3.16 the module looks into no mount");
+	if (!tells)
+		SKIP(return, "this kernel carries no BTF");
+	for (i = 0; i < ARRAY_SIZE(lies); i++)
+		check_lie(_metadata, &lies[i], &self->hooks);
 }
 
 FIXTURE(kernel)
