@@ -96,6 +96,6 @@ help:
 	@echo '                     patch a copy of that kernel tree, DEST=/path; INPLACE=1 patches the tree itself'
 	@echo 'make litmus          ask the kernel memory model for each ordering that the code relies on; KERNEL=7.2 takes that of another line'
 	@echo 'make model           search every order of the steps, with spin: the protocol holds, and broken it does not'
-	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, manual pages, the packages, the patches; STEPS=/path/to/linux compiles each step'
+	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, manual pages, dkms.conf, the patches; STEPS=/path/to/linux compiles each step'
 
 .PHONY: modules kdir install clean waits deb demo bench check check-all check-controls check-packages matrix series patch litmus model lint help
