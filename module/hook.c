@@ -143,8 +143,10 @@ static int take(void)
 			continue;
 		err = filter(hook, false);
 		if (err) {
-			pr_err("cannot redirect %ps: ftrace does not reach it (error %d)\n",
-			       (void *)hook->address, err);
+			pr_err("cannot redirect %ps: %s (error %d)\n",
+			       (void *)hook->address,
+			       err == -ENOMEM ? "no memory" : "ftrace does not reach it",
+			       err);
 			goto clear;
 		}
 	}

@@ -10,6 +10,7 @@
  * allocations of this task and fails the one at which it gets to 0.
  */
 #include "fail.h"
+#include "log.h"
 
 FIXTURE(fault)
 {
@@ -17,6 +18,9 @@ FIXTURE(fault)
 	struct fail_saved saved;
 	const char *lacking;
 };
+
+/* Where others hold nothing, mode safe takes the same ways, and others than mode off. */
+static const char *const fault_modes[] = { "safe", "all" };
 
 FIXTURE_SETUP(fault)
 {
@@ -121,9 +125,14 @@ static void fail_one_by_one(struct __test_metadata *_metadata,
 
 TEST_F_TIMEOUT(fault, unshare, NSP_TIMEOUT)
 {
+	size_t i;
+
 	if (self->lacking)
 		SKIP(return, "%s", self->lacking);
-	fail_one_by_one(_metadata, attempt_unshare);
+	for (i = 0; i < ARRAY_SIZE(fault_modes); i++) {
+		ASSERT_EQ(0, nsp_set("mode", fault_modes[i]));
+		fail_one_by_one(_metadata, attempt_unshare);
+	}
 }
 
 TEST_F_TIMEOUT(fault, clone, NSP_TIMEOUT)
@@ -133,21 +142,30 @@ TEST_F_TIMEOUT(fault, clone, NSP_TIMEOUT)
 	fail_one_by_one(_metadata, attempt_clone);
 }
 
-/* Exit cannot fail, and must lose nothing. */
+/* What cannot fail loses nothing, and nobody waits for want of memory. */
+static void fail_twenty(struct __test_metadata *_metadata, int (*fn)(void *),
+			const char *mode, long mounts)
+{
+	struct attempt attempt = { .flags = flags_to_fail() };
+	long before = nsp_unwaited(), bound = nsp_num("stats/waited_bound");
+
+	ASSERT_EQ(0, nsp_set("mode", mode));
+	for (attempt.nth = 1; attempt.nth <= 20; attempt.nth++)
+		ASSERT_EQ(0, nsp_run(fn, &attempt));
+	ASSERT_EQ(0, nsp_flush());
+	EXPECT_LE(before + 20 * mounts, nsp_unwaited());
+	EXPECT_EQ(bound, nsp_num("stats/waited_bound"));
+	EXPECT_TRUE(nsp_all_released());
+}
+
 TEST_F_TIMEOUT(fault, exit, NSP_TIMEOUT)
 {
-	struct attempt attempt = { 0 };
-	long before;
+	size_t i;
 
 	if (self->lacking)
 		SKIP(return, "%s", self->lacking);
-	before = nsp_unwaited();
-	attempt.flags = flags_to_fail();
-	for (attempt.nth = 1; attempt.nth <= 20; attempt.nth++)
-		ASSERT_EQ(0, nsp_run(attempt_exit, &attempt));
-	ASSERT_EQ(0, nsp_flush());
-	EXPECT_LE(before + 20, nsp_unwaited());
-	EXPECT_TRUE(nsp_all_released());
+	for (i = !nsp_defers_mounts(); i < ARRAY_SIZE(fault_modes); i++)
+		fail_twenty(_metadata, attempt_exit, fault_modes[i], 1);
 }
 
 /* The same for mounts, of which one is left and one is the task's own. */
@@ -176,19 +194,132 @@ static int attempt_umount(void *arg)
 
 TEST_F_TIMEOUT(fault, umount, NSP_TIMEOUT)
 {
-	struct attempt attempt = { 0 };
-	long before;
+	size_t i;
 
 	if (self->lacking)
 		SKIP(return, "%s", self->lacking);
 	if (!nsp_defers_mounts())
 		SKIP(return, "up to Linux 3.16 no mount is deferred by itself");
-	before = nsp_unwaited();
-	for (attempt.nth = 1; attempt.nth <= 20; attempt.nth++)
-		ASSERT_EQ(0, nsp_run(attempt_umount, &attempt));
-	ASSERT_EQ(0, nsp_flush());
-	EXPECT_LE(before + 3 * 20, nsp_unwaited());
-	EXPECT_TRUE(nsp_all_released());
+	for (i = 0; i < ARRAY_SIZE(fault_modes); i++)
+		fail_twenty(_metadata, attempt_umount, fault_modes[i], 3);
+}
+
+static int stay(void *arg)
+{
+	(void)arg;
+	while (pause())
+		;
+	return 0;
+}
+
+/* A limit that is reached is one, or there is no memory: nothing else. */
+static int attempt_beyond_limit(void *arg)
+{
+	struct attempt *attempt = arg;
+	pid_t first;
+	int fd;
+
+	CHECK(!nsp_own_user());
+	CHECK(!nsp_put("/proc/sys/user/max_pid_namespaces", "1"));
+	first = nsp_start_in(CLONE_NEWPID, stay, NULL);
+	CHECK(first > 0);
+	fd = fail_arm(attempt->nth);
+	CHECK(fd >= 0);
+	CHECK(unshare(CLONE_NEWPID));
+	attempt->err = errno == ENOSPC ? 0 : errno;
+	attempt->left = fail_disarm(fd);
+	CHECK(!kill(first, SIGKILL));
+	return nsp_wait(first) != 128 + SIGKILL;
+}
+
+TEST_F_TIMEOUT(fault, beyond_limit, NSP_TIMEOUT)
+{
+	if (self->lacking)
+		SKIP(return, "%s", self->lacking);
+	if (!nsp_supported(CLONE_NEWUSER) || access("/proc/sys/user/max_pid_namespaces", F_OK))
+		SKIP(return, "this kernel has no limits for namespaces (they came with 4.9)");
+	fail_one_by_one(_metadata, attempt_beyond_limit);
+}
+
+static int load_off(void *arg)
+{
+	int ko = open(getenv("NSPROXY_DEFER_KO"), O_RDONLY | O_CLOEXEC);
+
+	(void)arg;
+	CHECK(ko >= 0);
+	CHECK(!syscall(SYS_finit_module, ko, "mode=off", 0));
+	return 0;
+}
+
+#define PRINTK "/proc/sys/kernel/printk"
+
+/*
+ * The kernel complains, with a backtrace, about the page of text that ftrace does not
+ * get.  That is kept from the console, and no warning is among it.
+ */
+static int attempt_engage(void *arg)
+{
+	struct attempt *attempt = arg;
+	int mode = open(NSP_DIR "/mode", O_WRONLY | O_CLOEXEC);
+	int log = open_log(), fd;
+	char printk[64];
+
+	CHECK(mode >= 0 && log >= 0);
+	CHECK(!nsp_get(PRINTK, printk, sizeof(printk)) && !nsp_put(PRINTK, "4"));
+	fd = fail_arm(attempt->nth);
+	CHECK(fd >= 0);
+	attempt->err = write(mode, "safe", 4) == 4 ? 0 : errno;
+	attempt->left = fail_disarm(fd);
+	CHECK(!nsp_put(PRINTK, printk));
+	CHECK(!was_logged(log, "WARNING: "));
+	return 0;
+}
+
+/*
+ * Loaded in mode off, the module takes the functions over when another mode is
+ * written: all of them, or none, and then the mode stays.
+ */
+TEST_F_TIMEOUT(fault, engage, 4 * NSP_TIMEOUT)
+{
+	struct attempt *attempt = nsp_shared(sizeof(*attempt));
+	long failed = 0, before;
+	char mode[32];
+
+	if (access("/sys/module/nsproxy_defer/initstate", F_OK))
+		SKIP(return, "the deferral is built into this kernel");
+	if (!getenv("NSPROXY_DEFER_KO"))
+		SKIP(return, "NSPROXY_DEFER_KO does not name the module's file");
+	if (self->lacking)
+		SKIP(return, "%s", self->lacking);
+	ASSERT_NE(NULL, attempt);
+	for (attempt->nth = 1; attempt->nth < MANY; attempt->nth++) {
+		ASSERT_EQ(0, syscall(SYS_delete_module, "nsproxy_defer", O_NONBLOCK));
+		ASSERT_EQ(0, nsp_run(load_off, NULL));
+		ASSERT_EQ(0, nsp_run(attempt_engage, attempt));
+		ASSERT_EQ(0, nsp_get(NSP_DIR "/mode", mode, sizeof(mode)));
+		ASSERT_LE(0, attempt->left);
+		if (attempt->left)
+			break;
+		EXPECT_STREQ(attempt->err ? "off" : "safe", mode);
+		if (!attempt->err)
+			continue;
+		failed++;
+		EXPECT_EQ(ENOMEM, attempt->err) {
+			TH_LOG("allocation %ld: %s", attempt->nth, strerror(attempt->err));
+		}
+		before = nsp_unwaited();
+		EXPECT_EQ(0, nsp_run(nsp_short_life, NULL));
+		EXPECT_EQ(before, nsp_unwaited());
+		/* There is memory again. */
+		EXPECT_EQ(0, nsp_set("mode", "all"));
+		EXPECT_EQ(0, nsp_run(nsp_short_life, NULL));
+		if (nsp_defers_mounts())
+			EXPECT_LT(before, nsp_unwaited());
+	}
+	TH_LOG("%ld allocations, %ld failures", attempt->nth - 1, failed);
+	EXPECT_EQ(0, attempt->err);
+	EXPECT_LT(0, failed);
+	EXPECT_EQ(0, nsp_flush());
 }
 
 static int attempt_load(void *arg)

@@ -15,6 +15,7 @@
 
 #include "gp.h"
 #include "hang.h"
+#include "log.h"
 #include "walk.h"
 
 #define MODULE "nsproxy_defer"
@@ -178,35 +179,6 @@ static bool hooks_are_there(const struct hooks *hooks)
 		free(now);
 	}
 	return there;
-}
-
-/* Wind /dev/kmsg on to what has not been logged yet. */
-static int open_log(void)
-{
-	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-
-	if (fd >= 0)
-		lseek(fd, 0, SEEK_END);
-	return fd;
-}
-
-static bool was_logged(int fd, const char *what)
-{
-	bool found = false;
-	char line[2048];
-	ssize_t n;
-
-	for (;;) {
-		n = read(fd, line, sizeof(line) - 1);
-		/* EPIPE says that older lines were overwritten meanwhile. */
-		if (n < 0 && errno == EPIPE)
-			continue;
-		if (n <= 0)
-			return found;
-		line[n] = '\0';
-		if (strstr(line, what))
-			found = true;
-	}
 }
 
 FIXTURE(life)
