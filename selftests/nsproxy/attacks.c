@@ -92,13 +92,21 @@ static int attack_is_on(struct attack *attack)
 	return 0;
 }
 
+/* The test's word. */
+static void attack_go(struct attack *attack)
+{
+	if (attack->go[1] >= 0)
+		close(attack->go[1]);
+	attack->go[1] = -1;
+}
+
 /* 0 if it was as it should be to its end. */
 static int attack_end(struct attack *attack)
 {
 	int err;
 
 	attack->shared->over = 1;
-	close(attack->go[1]);
+	attack_go(attack);
 	close(attack->ready[0]);
 	err = nsp_wait(attack->pid);
 	munmap((void *)attack->shared, sizeof(*attack->shared));
@@ -582,7 +590,7 @@ TEST_F_TIMEOUT(attacks, many_are_refused, NSP_TIMEOUT)
 	ASSERT_EQ(0, trace_barriers(instance));
 	ASSERT_EQ(0, attack_start(&self->attack));
 	asked = nsp_num("stats/flush_ucount");
-	close(self->attack.go[1]);
+	attack_go(&self->attack);
 	do {
 		EXPECT_NOBODY_WAITS();
 	} while (!is_over(self->attack.pid));
