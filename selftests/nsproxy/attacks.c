@@ -437,7 +437,10 @@ struct filler {
 
 #define FREE_INODES	16
 
-/* Is there still one of which so little is left?  The number may be another's by now. */
+/*
+ * Is there still one of which so little is left?  The number may be another's by now:
+ * of a ramfs nothing is, for it does not count.
+ */
 static bool is_still_full(unsigned int dev)
 {
 	struct {
@@ -447,7 +450,8 @@ static bool is_still_full(unsigned int dev)
 		char f_fpack[6];
 	} ustat;
 
-	return !syscall(SYS_ustat, dev, &ustat) && ustat.f_tinode < FREE_INODES;
+	return !syscall(SYS_ustat, dev, &ustat) && ustat.f_tinode &&
+	       ustat.f_tinode < FREE_INODES;
 }
 
 static int fill_and_leave(void *arg)
