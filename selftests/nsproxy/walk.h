@@ -447,7 +447,9 @@ static inline int walks_start(struct walks *walks, long rounds)
 		walk, walk, share_cwd, hold, read_mounts,
 	};
 	int (*const changers[])(void *) = {
-		change_mounts, change_namespaces, remove_mountpoints,
+		change_mounts, change_namespaces,
+		/* Before, a directory that others mount on is busy. */
+		nsp_linux(3, 18) ? remove_mountpoints : change_mounts,
 		nsp_supported(CLONE_NEWUSER) ? change_users : change_mounts,
 	};
 	size_t i;
