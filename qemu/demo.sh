@@ -240,7 +240,8 @@ main() {
 	note ""
 	for dir in "$OUT"/*-lives; do
 		[[ -d $dir ]] || continue
-		note "Lives of real programs on ${dir##*/}, and the grace periods that they wait for:"
+		kind=${dir##*/}
+		note "Lives of real programs on ${kind%-lives}, and the grace periods that they wait for:"
 		lives_table "$dir"
 		lives_devices "$dir"
 		note ""
