@@ -159,6 +159,7 @@ stage_systemd() {
 			echo "# init: FAILED: the job: $SERVICE_RESULT, $EXIT_CODE $EXIT_STATUS"
 		echo "# init: tainted $(cat /proc/sys/kernel/tainted)"
 		[ "$SERVICE_RESULT" != success ] || echo "# init: end"
+		echo "init: end" >/dev/kmsg
 		exec systemctl --force reboot
 	END
 	cat >"$root/init" <<-'INIT'
