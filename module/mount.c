@@ -346,20 +346,26 @@ static void *peek(const void *at)
 	return get_kernel_nofault(value, (void **)at) ? NULL : value;
 }
 
-static bool is_of_its_sb(struct mount *m, const struct super_block *sb)
+/* If in doubt, because the list is very long, the answer is yes. */
+static bool is_on_list(const struct list_head *wanted, const struct list_head *head)
 {
-#ifdef NSD_HAVE_SB_MOUNT_LIST
-	const struct list_head *node = &sb->s_mounts;
+	const struct list_head *node = head;
 	int i;
 
 	for (i = 0; i < MAX_MOUNTS_LOOKED_AT && node; i++) {
 		node = peek(&node->next);
-		if (node == member(m, nsd_layout.sb_next))
+		if (node == wanted)
 			return true;
-		if (node == &sb->s_mounts)
+		if (node == head)
 			return false;
 	}
 	return node;
+}
+
+static bool is_of_its_sb(struct mount *m, const struct super_block *sb)
+{
+#ifdef NSD_HAVE_SB_MOUNT_LIST
+	return is_on_list(member(m, nsd_layout.sb_next), &sb->s_mounts);
 #else
 	void *other = sb->s_mounts;
 	int i;
@@ -385,22 +391,6 @@ static bool has_counters(struct mount *m)
 			return false;
 #endif
 	return true;
-}
-
-static bool is_among_children(struct mount *m, struct mount *parent)
-{
-	const struct list_head *head = mounts_of(parent);
-	const struct list_head *node = head;
-	int i;
-
-	for (i = 0; i < MAX_MOUNTS_LOOKED_AT && node; i++) {
-		node = peek(&node->next);
-		if (node == member(m, nsd_layout.mnt_child))
-			return true;
-		if (node == head)
-			return false;
-	}
-	return node;
 }
 
 static bool is_list(const struct list_head *node)
@@ -440,7 +430,8 @@ static const char *find_odd(struct mount *m)
 		return "the reference count";
 	if (!is_list(mounts_of(m)) || !is_list(member(m, nsd_layout.mnt_child)))
 		return "the list of children";
-	if (parent != m && mnt_ns_of(m) && !is_among_children(m, parent))
+	if (parent != m && mnt_ns_of(m) &&
+	    !is_on_list(member(m, nsd_layout.mnt_child), mounts_of(parent)))
 		return "the parent";
 	if (!is_list(member(m, nsd_layout.mnt_expire)))
 		return "the list of those that expire";

@@ -199,8 +199,6 @@ run() {
 	{
 		note "booting with $cpus CPU$( ((cpus == 1)) || echo s)"
 		if is_lives "$scenario"; then
-			# What prepare_run() has set is lost with its subshell.
-			systemd_root
 			boot_lives "$dir" "$cpus"
 			collect_lives "$dir"
 		else

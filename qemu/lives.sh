@@ -126,6 +126,8 @@ prepare_lives() {
 
 # boot_lives FOLDER CPUS
 boot_lives() {
+	# It may have been prepared in a subshell, and what that has set is lost.
+	systemd_root
 	boot_systemd "$1" "$2" 2048 "$LIVES_LIMIT" lives_progress
 	rm -f "$1/initrd.cpio" "$1/image"
 }

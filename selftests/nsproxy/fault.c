@@ -275,6 +275,15 @@ static int attempt_engage(void *arg)
 	return 0;
 }
 
+#define NEEDS_MODULE() do {						\
+	if (access("/sys/module/nsproxy_defer/initstate", F_OK))	\
+		SKIP(return, "the deferral is built into this kernel");	\
+	if (!getenv("NSPROXY_DEFER_KO"))				\
+		SKIP(return, "NSPROXY_DEFER_KO does not name the module's file"); \
+	if (self->lacking)						\
+		SKIP(return, "%s", self->lacking);			\
+} while (0)
+
 /*
  * Loaded in mode off, the module takes the functions over when another mode is
  * written: all of them, or none, and then the mode stays.
@@ -285,12 +294,7 @@ TEST_F_TIMEOUT(fault, engage, 4 * NSP_TIMEOUT)
 	long failed = 0, before;
 	char mode[32];
 
-	if (access("/sys/module/nsproxy_defer/initstate", F_OK))
-		SKIP(return, "the deferral is built into this kernel");
-	if (!getenv("NSPROXY_DEFER_KO"))
-		SKIP(return, "NSPROXY_DEFER_KO does not name the module's file");
-	if (self->lacking)
-		SKIP(return, "%s", self->lacking);
+	NEEDS_MODULE();
 	ASSERT_NE(NULL, attempt);
 	for (attempt->nth = 1; attempt->nth < MANY; attempt->nth++) {
 		ASSERT_EQ(0, syscall(SYS_delete_module, "nsproxy_defer", O_NONBLOCK));
@@ -345,12 +349,7 @@ TEST_F_TIMEOUT(fault, module_load, 4 * NSP_TIMEOUT)
 	struct attempt *attempt = nsp_shared(sizeof(*attempt));
 	long total, failed = 0;
 
-	if (access("/sys/module/nsproxy_defer/initstate", F_OK))
-		SKIP(return, "the deferral is built into this kernel");
-	if (!getenv("NSPROXY_DEFER_KO"))
-		SKIP(return, "NSPROXY_DEFER_KO does not name the module's file");
-	if (self->lacking)
-		SKIP(return, "%s", self->lacking);
+	NEEDS_MODULE();
 	ASSERT_NE(NULL, attempt);
 	ASSERT_EQ(0, syscall(SYS_delete_module, "nsproxy_defer", O_NONBLOCK));
 	attempt->nth = MANY;
