@@ -16,15 +16,23 @@ export GIT_AUTHOR_NAME=test GIT_AUTHOR_EMAIL=test@localhost GIT_CONFIG_GLOBAL=/d
 export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost GIT_CONFIG_NOSYSTEM=1
 unset TREE DEST INPLACE
 
-# make_tree NAME LINE WAIT: as little of a kernel as can be told for one.
+# make_tree NAME LINE WAIT [WAIT_OF_UMOUNT]: as little of a kernel as can be told for one.
 make_tree() {
-	mkdir -p "$1/kernel" "$1/init"
+	mkdir -p "$1/kernel" "$1/init" "$1/fs"
 	printf 'VERSION = %s\nPATCHLEVEL = %s\nSUBLEVEL = 7\nEXTRAVERSION = -test\n' "${2%.*}" "${2#*.}" >"$1/Makefile"
 	echo 'source "init/Kconfig"' >"$1/Kconfig"
 	printf 'config NAMESPACES\n\tbool "Namespaces"\n\tdefault y\n' >"$1/init/Kconfig"
 	printf '%s\n' '/* one */' '/* two */' '/* three */' \
 		'void switch_task_namespaces(struct task_struct *p, struct nsproxy *new)' '{' \
 		$'\tmight_sleep();' $'\tp->nsproxy = new;' "$3" $'\tfree_nsproxy(ns);' '}' >"$1/kernel/nsproxy.c"
+	printf '%s\n' 'static void namespace_unlock(void)' '{' "${4-$'\tsynchronize_rcu();'}" '}' \
+		'static void mntput_no_expire(struct mount *mnt)' '{' $'\tif (likely(READ_ONCE(mnt->mnt_ns))) {' \
+		$'\t\tmnt_add_count(mnt, -1);' $'\t}' '}' >"$1/fs/namespace.c"
+}
+
+# decrement_first TREE: as mntput() did it once.
+decrement_first() {
+	sed -i -e '/mnt_add_count/d' -e 's/^\tif (likely/\tmnt_add_count(mnt, -1);\n&/' "$1/fs/namespace.c"
 }
 
 make_git() {
@@ -51,6 +59,20 @@ make_series() {
 }
 
 sum_of() { find "$1" -path "$1/.git" -prune -o -type f -print0 | sort -z | xargs -0 cksum; }
+
+# document SERIES: one more patch, that a kernel does without.
+document() {
+	local dir=$PATCHES/linux-$1.y
+	make_tree base "$1" ''
+	mkdir -p base/Documentation
+	echo index >base/Documentation/index.rst
+	make_git base
+	echo nsproxy_defer >>base/Documentation/index.rst
+	git -C base commit -q -a -m 'Document'
+	git -C base format-patch -q --start-number 3 -1 -o "$dir"
+	echo 0003-Document.patch >>"$dir/series"
+	rm -rf base
+}
 
 # expect CODE REGEX TREE [VARIABLE=VALUE...]: the tree is as it was before.
 expect() {
@@ -114,6 +136,22 @@ expect 0 'linux-3.16.y applies without fuzz' other-line DEST=other.out
 make_tree backport 3.16 "$M"
 expect 0 'the fix of Linux 3\.17' backport DEST=backport.out
 patched backport.out
+make_tree quick 3.10 "$M" ''
+expect 0 'namespace_unlock\(\) waits for nothing' quick DEST=quick.out
+expect 0 'Nothing to do' quick DEST=quick.out
+[[ ! -e quick.out ]] || wrong "a kernel in which nothing waits was patched"
+make_tree early 6.1 "$M"
+decrement_first early
+expect 1 'take commit 9ea0a46ca2c3 first' early DEST=early.out
+make_tree expedited 6.1 "$M" $'\tsynchronize_rcu_expedited();'
+echo -rt42 >expedited/localversion-rt
+echo -cip7 >expedited/localversion-cip
+expect 0 'is Linux 6\.1\.7-test-cip7-rt42, not a git' expedited DEST=expedited.out
+expect 0 'waits for an expedited grace period' expedited DEST=expedited2.out
+make_tree older 2.6 "$L"
+rm older/Kconfig older/init/Kconfig
+expect 1 'is Linux 2\.6\.7' older
+expect 1 'init/Kconfig, which it changes, is not in this tree' older
 make_tree neither 3.16 ''
 expect 1 'neither waits for RCU nor takes' neither
 sed -i 's/switch_task_namespaces/change_task_namespaces/' neither/kernel/nsproxy.c
@@ -123,6 +161,22 @@ make_tree hunk 3.16 "$L"
 sed -i 's/^\tfree_nsproxy/\tput_nsproxy/' hunk/kernel/nsproxy.c
 expect 1 '0002-Defer.patch: kernel/nsproxy.c: hunk 1 \(line [0-9]+\) does not apply' hunk DEST=hunk.out
 expect 1 'does not apply' hunk INPLACE=1
+# Fuzz would do for the first patch, so the second one is to blame.
+make_tree blame 3.16 "$L"
+sed -i 's/^config NAMESPACES/config NAMES/' blame/init/Kconfig
+sed -i 's/^\tfree_nsproxy/\tput_nsproxy/' blame/kernel/nsproxy.c
+expect 1 '1 of 2 hunks fit; the first that does not: 0002-Defer.patch: kernel/nsproxy.c: hunk 1' blame
+# The nearest comes first.
+make_series 3.10 "$L"
+sed -i 's/^-\tfree_nsproxy/-\tdrop_nsproxy/' "$PATCHES/linux-3.10.y/0002-Defer.patch"
+make_tree ranked 3.10 "$L"
+sed -i 's/^\tfree_nsproxy/\tput_nsproxy/' ranked/kernel/nsproxy.c
+sed -i 's/^ \tdefault y/ \tdefault x/; s/^ \tbool "Namespaces"/ \tbool "Nothing"/' "$PATCHES/linux-3.10.y/0001-Add-an-option.patch"
+expect 1 '^linux-3.16.y: 1 of 2 hunks fit' ranked
+expect 1 '^linux-3.10.y: 0 of 2 hunks fit' ranked
+[[ $(TREE=ranked "$QEMU_DIR/patch.sh" 2>&1 | grep -n 'hunks fit' | sed 's/:.*//;1q') == \
+	$(TREE=ranked "$QEMU_DIR/patch.sh" 2>&1 | grep -n '3.16.y: 1 of' | sed 's/:.*//') ]] || wrong "the nearest series does not come first"
+rm -rf "$PATCHES/linux-3.10.y"
 [[ ! -e hunk.out ]] || wrong "a copy is left of a series that did not apply"
 make_tree lacks 3.16 "$L"
 rm lacks/init/Kconfig
@@ -131,7 +185,24 @@ make_tree fuzzy 3.16 "$L"
 sed -i 's/might_sleep/may_sleep/' fuzzy/kernel/nsproxy.c
 expect 0 'only with fuzz: read what comes of 0002-Defer.patch' fuzzy DEST=fuzzy.out
 patched fuzzy.out
+[[ $(grep -c '^patching file' fuzzy.out.log) == 3 ]] || wrong "fuzzy.out.log does not tell of each patch" "$(<fuzzy.out.log)"
 expect 1 'takes a series that applies without fuzz' fuzzy INPLACE=1
+make_git fuzzy
+expect 0 'a git worktree with 2 commits' fuzzy DEST=commits.out
+patched commits.out
+[[ $(git -C commits.out log --format=%s) == $'Defer\nAdd an option\nbase' && -z $(git -C commits.out status --porcelain) ]] ||
+	wrong "commits.out has not the commits of the series" "$(git -C commits.out log --format=%s)" "$(git -C commits.out status --porcelain)"
+document 3.16
+make_tree undocumented 3.16 "$L"
+expect 0 'Left out, since it does not apply and the kernel does without: 0003-Document.patch' undocumented DEST=undocumented.out
+patched undocumented.out
+make_git undocumented
+expect 0 'a git worktree with 2 commits' undocumented DEST=undocumented2.out
+mkdir undocumented/Documentation
+echo index >undocumented/Documentation/index.rst
+git -C undocumented add Documentation
+git -C undocumented commit -q -m index
+expect 0 'a git worktree with 3 commits' undocumented DEST=documented.out
 make_tree part 3.16 "$L"
 mkdir -p part/include/linux
 touch part/include/linux/nsproxy_defer.h

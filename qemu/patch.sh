@@ -39,7 +39,7 @@ need_writable() {
 		path=$T_DIR/$file
 		until [[ -e $path ]]; do path=${path%/*}; done
 		[[ -w $path ]] || die "$path cannot be written to; without INPLACE=1 a copy is patched"
-	done < <(series_patches "$T_SERIES" | xargs cat | patched_files)
+	done < <(tree_patches | xargs cat | patched_files)
 }
 
 # The tree's own repository keeps the list of its worktrees.
@@ -59,23 +59,38 @@ copy_tree() {
 	fi
 }
 
-# apply_series DIR: git am knows no fuzz, and needs to know who commits.
+# in_copy DIR ARGUMENT...: git in the worktree DIR, which needs to know who commits.
+in_copy() {
+	local dir=$1 who=()
+	shift
+	git var GIT_COMMITTER_IDENT >/dev/null 2>&1 ||
+		who=(-c user.name=nsproxy_defer -c user.email=nsproxy_defer@localhost)
+	git -c safe.directory="$dir" -c core.hooksPath=/dev/null -c commit.gpgSign=false \
+		${who[@]+"${who[@]}"} -C "$dir" "$@"
+}
+
+# apply_series DIR: git am knows no fuzz, so where that is needed patch(1) does it, and
+# git takes the message only.
 apply_series() {
-	local dir=$1 patches patch who=()
-	mapfile -t patches < <(series_patches "$T_SERIES")
-	if [[ -e $dir/.git && -n $T_GIT && $T_FUZZ == 0 ]]; then
-		git var GIT_COMMITTER_IDENT >/dev/null 2>&1 ||
-			who=(-c user.name=nsproxy_defer -c user.email=nsproxy_defer@localhost)
-		git -c safe.directory="$dir" -c core.hooksPath=/dev/null -c commit.gpgSign=false \
-			${who[@]+"${who[@]}"} -C "$dir" am "${patches[@]}" || {
-			git -c safe.directory="$dir" -C "$dir" am --abort
+	local dir=$1 patches patch
+	mapfile -t patches < <(tree_patches)
+	if [[ ! -e $dir/.git || -z $T_GIT ]]; then
+		for patch in "${patches[@]}"; do
+			apply_patch "$dir" "$patch" "$T_FUZZ" /dev/stdout || return 1
+		done
+	elif ((T_FUZZ == 0)); then
+		in_copy "$dir" am "${patches[@]}" || {
+			in_copy "$dir" am --abort
 			return 1
 		}
-		return
+	else
+		for patch in "${patches[@]}"; do
+			apply_patch "$dir" "$patch" "$T_FUZZ" /dev/stdout || return 1
+			patched_files "$patch" | (cd "$dir" && xargs git -c safe.directory="$dir" add -f --) || return 1
+			in_copy "$dir" commit -q --author="$(sed -nE 's/^From: //p' "$patch" | head -n 1)" \
+				-m "$(subject "$patch")" -m "$(sed -e '1,/^$/d' -e '/^---$/,$d' "$patch")" || return 1
+		done
 	fi
-	for patch in "${patches[@]}"; do
-		apply_patch "$dir" "$patch" "$T_FUZZ" /dev/stdout || return 1
-	done
 }
 
 drop_copy() {
@@ -86,7 +101,7 @@ drop_copy() {
 }
 
 main() {
-	local dest log count
+	local dest log
 	need_programs git patch
 	case ${INPLACE:-0} in 0 | 1) ;; *) die "INPLACE=$INPLACE: it is 1 or not there" ;; esac
 	[[ ${INPLACE:-0} == 0 || -z ${DEST:-} ]] || die "DEST= is where a copy goes, and INPLACE=1 makes none: give one of them"
@@ -96,25 +111,18 @@ main() {
 		note "Nothing to do."
 		return
 	fi
-	need_clean
-	find_series
-	if [[ -z $T_SERIES ]] && tree_has_fix; then
-		note "So the patches for 3.x are not needed, and setns() does not wait. What still waits is the last put of a"
-		note "mount namespace, as in every later kernel; the series and the module for those do not fit a $T_LINE."
+	if tree_is_quick; then
+		note "So no call waits for what a series takes away. Nothing to do."
 		return
 	fi
+	need_clean
+	find_series
 	[[ -n $T_SERIES ]] ||
-		die "no series applies to $T_DIR, which is unchanged: ${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"
-	count=$(series_patches "$T_SERIES" | wc -l)
-	if ((T_FUZZ)); then
-		try_series "$T_SERIES" "$T_FUZZ"
-		note "$(here "$T_FROM") applies ($count patches), but only with fuzz: read what comes of${FUZZY}."
-	else
-		note "$(here "$T_FROM") applies without fuzz ($count patches)."
-	fi
+		die "no series is for $T_DIR, which is unchanged:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"
+	describe_series
 
 	if [[ ${INPLACE:-0} == 1 ]]; then
-		((T_FUZZ == 0)) || die "INPLACE=1 takes a series that applies without fuzz; $T_DIR is unchanged: $T_WRONG"
+		((T_FUZZ == 0)) || die "INPLACE=1 takes a series that applies without fuzz; $T_DIR is unchanged"
 		need_writable
 		log=$TOP/out/patch/$T_NAME.log
 		step "patching $T_DIR itself" "$log" apply_series "$T_DIR"
@@ -135,7 +143,7 @@ main() {
 	step "copying $T_DIR" "$log" copy_tree "$dest"
 	step "patching the copy" "$log" apply_series "$dest"
 	trap - EXIT
-	note "The patched copy: $dest$( [[ ! -e $dest/.git ]] || echo ", a git worktree with $count commits on top of $T_GIT")"
+	note "The patched copy: $dest$( [[ ! -e $dest/.git ]] || echo ", a git worktree with $(tree_patches | wc -l) commits on top of $T_GIT")"
 	note "Turn on CONFIG_NSPROXY_DEFER in its configuration. $T_DIR is unchanged."
 }
 

@@ -20,22 +20,32 @@ tree_git() { GIT_OPTIONAL_LOCKS=0 git -c safe.directory="$T_DIR" -c core.hooksPa
 
 tree_variable() { sed -n "/^$1[[:space:]]*=[[:space:]]*/{s///p;q}" "$T_DIR/Makefile"; }
 
-# tree_function NAME: its body in kernel/nsproxy.c.
+# What a vendor or another patch set calls its tree: -rt42, -cip7.
+tree_localversion() {
+	local file
+	for file in "$T_DIR"/localversion*; do
+		[[ ! -f $file || $file == *~ ]] || tr -d '[:space:]' <"$file"
+	done
+}
+
+# tree_function NAME FILE: its body.
 tree_function() {
-	awk -v name="$1" '
+	[[ ! -e $T_DIR/$2 ]] || awk -v name="$1" '
 		$0 ~ "^[a-z].*[ *]" name "\\(" && !/;/ { on = 1 }
 		on { print }
-		on && /^}/ { exit }' "$T_DIR/kernel/nsproxy.c"
+		on && /^}/ { exit }' "$T_DIR/$2"
 }
 
 # look_at_tree PATH: sets T_DIR, T_NAME, T_VERSION (3.16.7-vendor), T_LINE
-# (3.16), T_GIT (the commit, or nothing), T_CARRIES (a series, in full) and
-# T_CLASS:
+# (3.16), T_GIT (the commit, or nothing), T_CARRIES (a series, in full) and what the
+# sources say, for vendors carry commits from one line to another:
 #
-#	L	switch_task_namespaces() waits for RCU
-#	M	it takes task_lock() instead, as since 3.17 (728dba3a39c6)
-#
-# A vendor may have that commit in a 3.x, so it is the sources that tell.
+#	T_CLASS		L: switch_task_namespaces() waits for RCU; M: it takes
+#			task_lock() instead, as since 3.17 (728dba3a39c6)
+#	T_UMOUNT	what namespace_unlock() waits for: nothing (up to 3.12), full (a
+#			grace period), or expedited (since 5.0)
+#	T_EARLY		mntput() decrements before it looks at mnt_ns, as before
+#			9ea0a46ca2c3 (4.18), so that a count of one may be none
 look_at_tree() {
 	local body kconfig=
 	[[ -n $1 ]] || die "which tree? Give TREE=/path/to/linux"
@@ -45,10 +55,10 @@ look_at_tree() {
 	[[ $T_DIR != *[[:space:]:]* ]] ||
 		die "TREE=$T_DIR has a space or a colon in its path, which no kernel can be built with; move it, or bind-mount it elsewhere"
 	T_NAME=${T_DIR##*/}
-	[[ -r $T_DIR/Makefile && -r $T_DIR/Kconfig && -r $T_DIR/kernel/nsproxy.c && -n $(tree_variable VERSION) ]] ||
-		die "TREE=$T_DIR is no kernel source tree: Makefile (with VERSION), Kconfig and kernel/nsproxy.c must be in it"
+	[[ -r $T_DIR/Makefile && -r $T_DIR/kernel/nsproxy.c && -n $(tree_variable VERSION) ]] ||
+		die "TREE=$T_DIR is no kernel source tree: Makefile (with VERSION) and kernel/nsproxy.c must be in it"
 	T_LINE=$(tree_variable VERSION).$(tree_variable PATCHLEVEL)
-	T_VERSION=$T_LINE.$(tree_variable SUBLEVEL)$(tree_variable EXTRAVERSION)
+	T_VERSION=$T_LINE.$(tree_variable SUBLEVEL)$(tree_variable EXTRAVERSION)$(tree_localversion)
 
 	T_GIT=
 	if [[ $(tree_git rev-parse --show-toplevel 2>/dev/null) == "$T_DIR" ]]; then
@@ -64,7 +74,7 @@ look_at_tree() {
 	fi
 	[[ ! -e $T_DIR/include/linux/nsproxy_defer.h && -z $kconfig ]] ||
 		die "$T_DIR has a part of a series: include/linux/nsproxy_defer.h and config NSPROXY_DEFER come together; apply the rest of it or take it back"
-	body=$(tree_function switch_task_namespaces)
+	body=$(tree_function switch_task_namespaces kernel/nsproxy.c)
 	if grep -qE '^[[:space:]]+synchronize_[a-z_]+\(\);' <<<"$body"; then
 		T_CLASS=L
 	elif grep -qE '^[[:space:]]+task_lock\(' <<<"$body"; then
@@ -74,6 +84,14 @@ look_at_tree() {
 	else
 		die "switch_task_namespaces() in $T_DIR/kernel/nsproxy.c neither waits for RCU nor takes task_lock(): no series knows such a kernel"
 	fi
+	case $(tree_function namespace_unlock fs/namespace.c) in
+	*synchronize_rcu_expedited*) T_UMOUNT=expedited ;;
+	*synchronize_*) T_UMOUNT=full ;;
+	*) T_UMOUNT=nothing ;;
+	esac
+	T_EARLY=$(tree_function mntput_no_expire fs/namespace.c | awk '
+		/mnt_add_count\(/ { print "yes" }
+		/mnt_add_count\(|mnt_ns\)/ { exit }')
 }
 
 # class_of_line 3.16: what mainline is.
@@ -84,6 +102,16 @@ class_of_line() {
 # Is it an old kernel that has got 728dba3a39c6?
 tree_has_fix() { [[ $T_CLASS == M && $(class_of_line "$T_LINE") == L ]]; }
 
+# Does no call wait?
+tree_is_quick() { [[ $T_CLASS$T_UMOUNT == Mnothing ]]; }
+
+# What keeps a series from being right, wherever its hunks fit: nothing is printed
+# if nothing does.
+tree_unfit() {
+	[[ $T_CLASS != M || -z $T_EARLY ]] ||
+		echo "its mntput() decrements before it looks at mnt_ns, so that nobody can trust a count: take commit 9ea0a46ca2c3 first (stable kernels have it since 4.9.178 and 4.14.141)"
+}
+
 describe_tree() {
 	note "$T_DIR is Linux $T_VERSION, $( [[ -n $T_GIT ]] && echo "git $T_GIT" || echo "not a git repository")."
 	if [[ -n $T_CARRIES ]]; then
@@ -93,8 +121,14 @@ describe_tree() {
 	elif tree_has_fix; then
 		note "Its switch_task_namespaces() takes task_lock(): it has the fix of Linux 3.17, 728dba3a39c6 (class M)."
 	else
-		note "Its switch_task_namespaces() takes task_lock(); what waits is the end of a mount namespace (class M)."
+		note "Its switch_task_namespaces() takes task_lock() (class M)."
 	fi
+	[[ -z $T_CARRIES ]] || return 0
+	case $T_UMOUNT in
+	nothing) note "Its namespace_unlock() waits for nothing." ;;
+	full) note "Its namespace_unlock() waits for a grace period, so umount() and the end of a mount namespace do." ;;
+	expedited) note "Its namespace_unlock() waits for an expedited grace period, which is a full one with PREEMPT_RT or rcu_normal." ;;
+	esac
 }
 
 # series_patches SERIES: the patches of a series file that is composed, in order.
@@ -104,7 +138,8 @@ patched_files() { sed -nE 's#^(---|\+\+\+) [ab]/([^[:space:]]+).*#\2#p' "$@" | s
 
 # apply_patch DIR PATCH FUZZ LOG: the program's words are in LOG.
 apply_patch() {
-	patch -d "$1" -p1 -F "$3" --forward --batch --no-backup-if-mismatch -i "$2" >"$4" 2>&1
+	patch -d "$1" -p1 -F "$3" --forward --batch --no-backup-if-mismatch -i "$2" 2>&1 |
+		if [[ $4 == /dev/stdout ]]; then cat; else cat >"$4"; fi
 }
 
 # why_not PATCH LOG DIR: which hunk it was.
@@ -126,10 +161,18 @@ why_not() {
 	echo "$name: ${wrong:-$(tail -n 1 "$2")}"
 }
 
+# Changes nothing that is compiled into a kernel, so a tree can do without it.
+is_optional() { ! patched_files "$1" | grep -qvE '^(Documentation/|tools/|MAINTAINERS$)'; }
+
+# hunks PATCH: how many there are in files that must be there.
+hunks() { grep -cE '^@@ -[^0]' "$1" || true; }
+
 # try_series SERIES FUZZ: does it apply? Tried on copies of the files that it
-# changes. Sets WRONG to what does not, or FUZZY to what takes fuzz.
+# changes. Sets WRONG to the first hunk that does not, FUZZY to the patches that take
+# fuzz, LEFT_OUT to those that do not apply and need not, and FIT and HUNKS to
+# how many hunks do, of how many.
 try_series() {
-	local scratch patches patch file result=0
+	local scratch patches patch file
 	scratch=$(mktemp -d)
 	mkdir "$scratch/tree"
 	mapfile -t patches < <(series_patches "$1")
@@ -140,18 +183,22 @@ try_series() {
 		cp "$T_DIR/$file" "$scratch/tree/$file"
 	done < <(patched_files "${patches[@]}")
 	chmod -R u+w "$scratch/tree"
-	WRONG=''
-	FUZZY=''
+	WRONG='' FUZZY='' LEFT_OUT=() FIT=0 HUNKS=0
 	for patch in "${patches[@]}"; do
-		apply_patch "$scratch/tree" "$patch" "$2" "$scratch/log" || {
-			WRONG=$(why_not "$patch" "$scratch/log" "$scratch/tree")
-			result=1
-			break
-		}
-		! grep -q 'with fuzz' "$scratch/log" || FUZZY+=" ${patch##*/}"
+		HUNKS=$((HUNKS + $(hunks "$patch")))
+		if apply_patch "$scratch/tree" "$patch" "$2" "$scratch/log"; then
+			FIT=$((FIT + $(hunks "$patch")))
+			! grep -q 'with fuzz' "$scratch/log" || FUZZY+=" ${patch##*/}"
+		elif is_optional "$patch"; then
+			LEFT_OUT+=("$patch")
+			HUNKS=$((HUNKS - $(hunks "$patch")))
+		else
+			FIT=$((FIT + $(grep -cE '^Hunk #[0-9]+ succeeded' "$scratch/log" || true)))
+			WRONG=${WRONG:-$(why_not "$patch" "$scratch/log" "$scratch/tree")}
+		fi
 	done
 	rm -rf "$scratch"
-	return "$result"
+	[[ -z $WRONG ]]
 }
 
 # composed FOLDER: the series file of that folder's series, composed. It is kept in
@@ -173,15 +220,17 @@ composed() {
 	printf '%s\n' "$out/series"
 }
 
-# find_series: sets T_FROM (a folder of patches/), T_SERIES (the same, composed) and
-# T_FUZZ (0 or 2), or leaves T_SERIES empty and sets T_WRONG to what is wrong with
-# each that was tried. The one of the tree's own line comes first, then all others of
-# its class.
+# find_series: sets T_FROM (a folder of patches/), T_SERIES (the same, composed),
+# T_FUZZ (0 or 2), T_FUZZY (the patches that take it) and T_LEFT_OUT (those that
+# need not apply, and do not), or leaves T_SERIES empty and sets T_WRONG to what is
+# wrong with each that was tried, a line each, the nearest first. The one of the
+# tree's own line is tried first, then all others of its class.
 find_series() {
-	local dir line series candidates=() fuzz
+	local dir line candidates=() fuzz ranked=
 	local -A tried=()
 	T_SERIES=''
-	T_WRONG=''
+	T_WRONG=$(tree_unfit)
+	[[ -z $T_WRONG ]] || return 0
 	for dir in "$PATCHES/linux-$T_LINE.y" "$PATCHES"/linux-*.y; do
 		[[ -r $dir/series && -z ${tried[$dir]:-} ]] || continue
 		line=${dir%.y}
@@ -191,16 +240,26 @@ find_series() {
 	done
 	for fuzz in 0 2; do
 		for dir in ${candidates[@]+"${candidates[@]}"}; do
-			series=${tried[$dir]}
-			if try_series "$series" "$fuzz"; then
+			if try_series "${tried[$dir]}" "$fuzz"; then
 				T_FROM=$dir
-				T_SERIES=$series
+				T_SERIES=${tried[$dir]}
 				T_FUZZ=$fuzz
+				T_FUZZY=$FUZZY
+				T_LEFT_OUT=(${LEFT_OUT[@]+"${LEFT_OUT[@]}"})
 				return
 			fi
-			((fuzz)) || T_WRONG+="${T_WRONG:+; }${dir##*/}/$WRONG"
+			((!fuzz)) || ranked+="$((FIT * 1000 / HUNKS)) ${dir##*/}: $FIT of $HUNKS hunks fit; the first that does not: $WRONG"$'\n'
 		done
 	done
+	[[ -z $ranked ]] || T_WRONG=$(sort -rns <<<"${ranked%$'\n'}" | cut -d' ' -f2-)
+}
+
+# The patches that are applied to the tree.
+tree_patches() {
+	local patch
+	while read -r patch; do
+		[[ " ${T_LEFT_OUT[*]-} " == *" $patch "* ]] || echo "$patch"
+	done < <(series_patches "$T_SERIES")
 }
 
 # Could it get 728dba3a39c6 from us?
@@ -213,8 +272,8 @@ tree_takes_fix() {
 tree_kinds() {
 	if [[ -n $T_CARRIES ]]; then
 		echo patched
-	elif tree_has_fix && [[ -z $T_SERIES ]]; then
-		# Nothing here knows such a kernel.
+	elif [[ -z $T_SERIES ]] && { tree_has_fix || tree_is_quick || [[ -n $(tree_unfit) ]]; }; then
+		# Nothing here is for such a kernel.
 		echo unpatched
 	elif [[ -n $T_SERIES || $T_CLASS == L || -e $PATCHES/linux-$T_LINE.y ]]; then
 		echo unpatched module patched
@@ -223,17 +282,32 @@ tree_kinds() {
 	fi
 }
 
+# describe_series: what find_series found.
+describe_series() {
+	local patch
+	if [[ -z $T_SERIES ]]; then
+		note "No series of patches/ applies${T_WRONG:+:"$'\n'"$T_WRONG}."
+		return
+	fi
+	note "$(here "$T_FROM") applies $( ((T_FUZZ)) && echo "($(tree_patches | wc -l) patches), but only with fuzz: read what comes of$T_FUZZY" || echo "without fuzz ($(tree_patches | wc -l) patches)")."
+	for patch in ${T_LEFT_OUT[@]+"${T_LEFT_OUT[@]}"}; do
+		note "Left out, since it does not apply and the kernel does without: ${patch##*/}."
+	done
+}
+
 # choose_tree: all of the above for TREE, said in a few lines. What the guests
 # of an old kernel need besides goes with it.
 choose_tree() {
 	look_at_tree "$TREE"
 	describe_tree
 	T_SERIES=''
-	[[ -n $T_CARRIES ]] || find_series
-	if [[ -n $T_SERIES ]]; then
-		note "$(here "$T_FROM") applies$( ((T_FUZZ)) && echo ", but only with fuzz" || echo " without fuzz")."
-	elif [[ -z $T_CARRIES ]] && ! tree_has_fix; then
-		note "No series of patches/ applies${T_WRONG:+: $T_WRONG}."
+	if [[ -n $T_CARRIES ]]; then
+		:
+	elif tree_is_quick; then
+		note "So there is nothing to patch."
+	else
+		find_series
+		describe_series
 	fi
 	# Linux 3.x does not boot on all that QEMU has.
 	[[ $(class_of_line "$T_LINE") != L ]] || GUEST_CPU=${GUEST_CPU:-qemu64}
@@ -289,7 +363,7 @@ copy_tree_source() {
 	[[ $1 == patched && -z $T_CARRIES ]] || return 0
 	while read -r patch; do
 		apply_patch "$SOURCE" "$patch" "$T_FUZZ" /dev/stdout
-	done < <(series_patches "$T_SERIES")
+	done < <(tree_patches)
 }
 
 # tree_source KIND: a copy to build from, made anew when the tree or a patch is
@@ -297,7 +371,7 @@ copy_tree_source() {
 tree_source() {
 	local kind=$1 stamp arg
 	[[ $kind != patched || -n $T_CARRIES || -n $T_SERIES ]] ||
-		die "no series applies to $T_DIR: ${T_WRONG:-there is none for a class $T_CLASS kernel}"
+		die "no series applies to $T_DIR:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel}"
 	SOURCE=$(tree_cache "$kind")/src
 	stamp=$( {
 		find "$T_DIR" -path "$T_DIR/.git" -prune -o -type f -printf '%P %T@ %s\n' | sort
@@ -326,6 +400,7 @@ tree_source() {
 tree_expect() {
 	local scenario=$1 kind=$2 class=$T_CLASS taint sides
 	! tree_has_fix || class=F
+	! tree_is_quick || class=Q
 	taint=$(sed -n 's/^taint //p' "$SCENARIO_DIR/$scenario/expect")
 	[[ $kind == module ]] || taint=$((taint - 4096))
 	echo "taint $taint"
