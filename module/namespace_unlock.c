@@ -297,6 +297,17 @@ static bool nobody_can_tell(struct mount *m)
 }
 
 /*
+ * In mode all anything may be late, but for what umount(2) takes off: whoever has called
+ * that uses the device.
+ */
+static bool may_be_late(struct mount *m)
+{
+	if (nsproxy_defer_all() && !(nsd_vfsmount(m)->mnt_flags & MNT_SYNC_UMOUNT))
+		return true;
+	return nobody_can_tell(m);
+}
+
+/*
  * Decides for one mount, under mount_lock. Without @own, which takes time, for
  * those only that are done with at once.
  */
@@ -312,7 +323,7 @@ static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted
 			finish(m, sorted);
 	} else if (!own) {
 		move(m, &sorted->held);
-	} else if (nsproxy_defer_all() || nobody_can_tell(m)) {
+	} else if (may_be_late(m)) {
 		leave(m, sorted);
 	} else {
 		wait(m, alone, sorted);

@@ -1067,32 +1067,46 @@ static int watch_proc(void)
 
 /*
  * Before 6.9 it must not be shut down while somebody may be inside without a
- * reference, unless it was patched, and here is one who is told when it is.
+ * reference, unless it was patched, and here is one who is told when it is.  What
+ * umount(2) takes off is never late.
  */
-TEST_F_TIMEOUT(operation, umount_watched_proc, NSP_TIMEOUT)
+static void check_watched(struct __test_metadata *_metadata, const char *mode,
+			  int (*take_off)(void), bool late_in_all)
 {
-	bool is_safe = nsp_linux(6, 9) || nsp_built_in();
+	bool is_safe = nsp_linux(6, 9) || nsp_built_in(), late;
 	struct operation op;
 
+	late = late_in_all && !strcmp(mode, "all");
+	measure(_metadata, mode, watch_proc, take_off, &op);
+	if (!strcmp(mode, "off")) {
+		EXPECT_LT(0, op.gps);
+		EXPECT_EQ(0, unwaited(&op.since) + waited(&op.since));
+	} else if (is_safe) {
+		EXPECT_NO_WAIT(&op);
+		EXPECT_COUNTED(1, op.since.finished);
+	} else if (late) {
+		EXPECT_NO_WAIT(&op);
+		EXPECT_COUNTED(1, op.since.left);
+	} else {
+		EXPECT_LT(0, op.gps);
+		EXPECT_COUNTED(1, op.since.filesystem);
+	}
+}
+
+TEST_F_TIMEOUT(operation, umount_watched_proc, NSP_TIMEOUT)
+{
 	NEEDS_MOUNTS();
 	if (!nsp_supported(CLONE_NEWPID))
 		SKIP(return, NSP_LACKING);
-	measure(_metadata, variant->mode, watch_proc, umount_it, &op);
-	if (!strcmp(variant->mode, "off") ||
-	    (!strcmp(variant->mode, "safe") && !is_safe)) {
-		EXPECT_LT(0, op.gps);
-	} else {
-		EXPECT_NO_WAIT(&op);
-	}
-	if (!strcmp(variant->mode, "off")) {
-		EXPECT_EQ(0, unwaited(&op.since) + waited(&op.since));
-	} else if (is_safe) {
-		EXPECT_COUNTED(1, op.since.finished);
-	} else if (!strcmp(variant->mode, "all")) {
-		EXPECT_COUNTED(1, op.since.left);
-	} else {
-		EXPECT_COUNTED(1, op.since.filesystem);
-	}
+	check_watched(_metadata, variant->mode, umount_it, false);
+}
+
+TEST_F_TIMEOUT(operation, detach_watched_proc, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	if (!nsp_supported(CLONE_NEWPID))
+		SKIP(return, NSP_LACKING);
+	check_watched(_metadata, variant->mode, detach_it, true);
 }
 
 static int open_tmp(void *arg)
@@ -1124,28 +1138,43 @@ static int umount_after_left(void)
 	return 0;
 }
 
-FIXTURE(in_safe)
+FIXTURE(outlast)
 {
 	struct nsp_knobs knobs;
 };
 
-FIXTURE_SETUP(in_safe)
+FIXTURE_VARIANT(outlast)
+{
+	const char *mode;
+};
+
+FIXTURE_VARIANT_ADD(outlast, safe)
+{
+	.mode = "safe",
+};
+
+FIXTURE_VARIANT_ADD(outlast, all)
+{
+	.mode = "all",
+};
+
+FIXTURE_SETUP(outlast)
 {
 	ASSERT_EQ(0, nsp_save(&self->knobs));
 }
 
-FIXTURE_TEARDOWN(in_safe)
+FIXTURE_TEARDOWN(outlast)
 {
 	EXPECT_EQ(0, nsp_restore(&self->knobs));
 }
 
-/* Who takes the last one off outlasts what is left. */
-TEST_F_TIMEOUT(in_safe, umount_after_left, NSP_TIMEOUT)
+/* Who takes the last one off by umount(2) outlasts what is left. */
+TEST_F_TIMEOUT(outlast, umount_after_left, NSP_TIMEOUT)
 {
 	struct operation op;
 
 	NEEDS_MOUNTS();
-	measure(_metadata, "safe", prepare_nothing, umount_after_left, &op);
+	measure(_metadata, variant->mode, prepare_nothing, umount_after_left, &op);
 	EXPECT_EQ(0, op.since.visible + op.since.filesystem + op.since.bound);
 	EXPECT_COUNTED(1, op.since.superblock);
 }
