@@ -63,6 +63,9 @@ matrix:
 series:
 	@qemu/series.sh
 
+trees:
+	@qemu/trees.sh $(RUNS)
+
 patch:
 	@qemu/patch.sh
 
@@ -94,8 +97,9 @@ help:
 	@echo '                     compose the patch series of that line, in OUT=/path or out/series/linux-6.1.y'
 	@echo 'make patch TREE=/path/to/linux'
 	@echo '                     patch a copy of that kernel tree, DEST=/path; INPLACE=1 patches the tree itself'
+	@echo 'make trees           what make patch and make check found in the trees they were given, as a table'
 	@echo 'make litmus          ask the kernel memory model for each ordering that the code relies on; KERNEL=7.2 takes that of another line'
 	@echo 'make model           search every order of the steps, with spin: the protocol holds, and broken it does not'
 	@echo 'make lint            checkpatch, sparse, W=1, shellcheck, manual pages, dkms.conf, the patches; STEPS=/path/to/linux compiles each step'
 
-.PHONY: modules kdir install clean waits deb demo bench check check-all check-controls check-packages matrix series patch litmus model lint help
+.PHONY: modules kdir install clean waits deb demo bench check check-all check-controls check-packages matrix series trees patch litmus model lint help

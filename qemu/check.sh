@@ -325,6 +325,7 @@ table() {
 		read -r passed failed skipped < <(sed -nE '2s/[^0-9]+/ /gp' "$dir/verdict")
 		printf '%-16s %-8s %7d %7d %8d  %s\n' "$name" "$verdict" "$passed" "$failed" "$skipped" \
 			"$(sed -n '3s/\(.\{100\}\).*/\1/;3p' "$dir/verdict")"
+		[[ -z $TREE ]] || tree_record "$name" "$verdict: $passed passed, $failed failed, $skipped skipped"
 		P=$((P + passed)) F=$((F + failed)) S=$((S + skipped))
 		if [[ $verdict == green ]]; then P=$((P + 1)); else F=$((F + 1)); fi
 	done

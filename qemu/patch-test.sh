@@ -11,7 +11,7 @@ SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
 cd "$SCRATCH"
 FAILED=0
-export PATCHES=$SCRATCH/patches NSPROXY_DEFER_CACHE=$SCRATCH/cache
+export PATCHES=$SCRATCH/patches TREES=$SCRATCH/trees NSPROXY_DEFER_CACHE=$SCRATCH/cache
 export GIT_AUTHOR_NAME=test GIT_AUTHOR_EMAIL=test@localhost GIT_CONFIG_GLOBAL=/dev/null
 export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost GIT_CONFIG_NOSYSTEM=1
 unset TREE DEST INPLACE
@@ -208,6 +208,7 @@ mkdir -p part/include/linux
 touch part/include/linux/nsproxy_defer.h
 expect 1 'has a part of a series' part
 
+[[ $("$QEMU_DIR/trees.sh" "$TREES" | grep -c '^   \* - [0-9]') -gt 10 ]] || wrong "the table of trees lacks some"
 TREE=plain INPLACE=1 "$QEMU_DIR/patch.sh" >/dev/null || wrong "it does not patch in place"
 patched plain
 exit "$FAILED"

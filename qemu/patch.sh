@@ -117,6 +117,7 @@ main() {
 	fi
 	need_clean
 	find_series
+	tree_record series "$(series_word)"
 	[[ -n $T_SERIES ]] ||
 		die "no series is for $T_DIR, which is unchanged:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"
 	describe_series

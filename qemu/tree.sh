@@ -112,7 +112,30 @@ tree_unfit() {
 		echo "its mntput() decrements before it looks at mnt_ns, so that nobody can trust a count: take commit 9ea0a46ca2c3 first (stable kernels have it since 4.9.178 and 4.14.141)"
 }
 
+# tree_record KEY TEXT: for the table of trees, see trees.sh.
+tree_record() {
+	local file=${TREES:-$TOP/out/trees}/$T_NAME key=$1
+	shift
+	mkdir -p "${file%/*}"
+	[[ ! -e $file ]] || sed -i "/^$key /d" "$file"
+	printf '%s %s\n' "$key" "$*" >>"$file"
+}
+
+# What waits in it, in a few words.
+tree_waits() {
+	local waits=()
+	[[ $T_CLASS != L ]] || waits+=("setns()")
+	case $T_UMOUNT in
+	full) waits+=("umount()") ;;
+	expedited) waits+=("umount(), expedited") ;;
+	esac
+	printf '%s%s\n' "${waits[0]:-nothing}" "${waits[1]:+, ${waits[1]}}"
+}
+
 describe_tree() {
+	tree_record release "$T_VERSION"
+	[[ -z ${VENDOR:-} ]] || tree_record vendor "$VENDOR"
+	[[ -n $T_CARRIES ]] || tree_record waits "$(tree_waits)"
 	note "$T_DIR is Linux $T_VERSION, $( [[ -n $T_GIT ]] && echo "git $T_GIT" || echo "not a git repository")."
 	if [[ -n $T_CARRIES ]]; then
 		note "It carries a series already: CONFIG_NSPROXY_DEFER is there."
@@ -169,8 +192,8 @@ hunks() { grep -cE '^@@ -[^0]' "$1" || true; }
 
 # try_series SERIES FUZZ: does it apply? Tried on copies of the files that it
 # changes. Sets WRONG to the first hunk that does not, FUZZY to the patches that take
-# fuzz, LEFT_OUT to those that do not apply and need not, and FIT and HUNKS to
-# how many hunks do, of how many.
+# fuzz, LEFT_OUT to those that do not apply and need not, FIT and HUNKS to how many
+# hunks do, of how many, and OFFSET and FUZZED to how many of these not as they stand.
 try_series() {
 	local scratch patches patch file
 	scratch=$(mktemp -d)
@@ -183,11 +206,13 @@ try_series() {
 		cp "$T_DIR/$file" "$scratch/tree/$file"
 	done < <(patched_files "${patches[@]}")
 	chmod -R u+w "$scratch/tree"
-	WRONG='' FUZZY='' LEFT_OUT=() FIT=0 HUNKS=0
+	WRONG='' FUZZY='' LEFT_OUT=() FIT=0 HUNKS=0 OFFSET=0 FUZZED=0
 	for patch in "${patches[@]}"; do
 		HUNKS=$((HUNKS + $(hunks "$patch")))
 		if apply_patch "$scratch/tree" "$patch" "$2" "$scratch/log"; then
 			FIT=$((FIT + $(hunks "$patch")))
+			OFFSET=$((OFFSET + $(grep -c '(offset' "$scratch/log" || true)))
+			FUZZED=$((FUZZED + $(grep -c 'with fuzz' "$scratch/log" || true)))
 			! grep -q 'with fuzz' "$scratch/log" || FUZZY+=" ${patch##*/}"
 		elif is_optional "$patch"; then
 			LEFT_OUT+=("$patch")
@@ -245,6 +270,7 @@ find_series() {
 				T_SERIES=${tried[$dir]}
 				T_FUZZ=$fuzz
 				T_FUZZY=$FUZZY
+				T_HUNKS=$HUNKS T_OFFSET=$OFFSET T_FUZZED=$FUZZED
 				T_LEFT_OUT=(${LEFT_OUT[@]+"${LEFT_OUT[@]}"})
 				return
 			fi
@@ -282,9 +308,21 @@ tree_kinds() {
 	fi
 }
 
+# What came of the series, in a few words.
+series_word() {
+	if [[ -n $T_SERIES ]]; then
+		echo "${T_FROM##*/linux-}: $T_HUNKS hunks, $T_OFFSET with an offset, $T_FUZZED with fuzz"
+	elif [[ -n $(tree_unfit) ]]; then
+		echo "none: needs 9ea0a46ca2c3"
+	else
+		sed -nE '1s/^linux-([^:]*): ([0-9]+ of [0-9]+) hunks fit.*/none; \1: \2 hunks fit/p' <<<"$T_WRONG"
+	fi
+}
+
 # describe_series: what find_series found.
 describe_series() {
 	local patch
+	tree_record series "$(series_word)"
 	if [[ -z $T_SERIES ]]; then
 		note "No series of patches/ applies${T_WRONG:+:"$'\n'"$T_WRONG}."
 		return

@@ -7,9 +7,10 @@
  * done it: a call that waited for it would not return.  Nobody looks at a clock.
  *
  * What hangs here, and why: a FUSE file system whose daemon does not answer a
- * ustat(2).  The kernel holds the superblock's s_umount while it asks, so whoever
- * shuts the file system down waits for that, and nobody can kill him.  It takes a
- * user namespace, and no privilege; hang.h has one that takes root.
+ * ustat(2), or the kernel's own thread that writes back what is dirty.  The kernel
+ * holds the superblock's s_umount while it asks, so whoever shuts the file system down
+ * waits for that, and nobody can kill him.  It takes a user namespace, and no
+ * privilege; hang.h has one that takes root.
  */
 #include "gp.h"
 #include "hang.h"
@@ -19,24 +20,45 @@
 #include <linux/io_uring.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #define HUNG_TASK_TIMEOUT "/proc/sys/kernel/hung_task_timeout_secs"
 
-/* What is waited for on purpose takes long on a slow machine. */
-static char hung_task_timeout[32];
+/*
+ * What is waited for on purpose takes long on a slow machine, and what is dirty is
+ * written back after half a minute.
+ */
+static struct {
+	const char *path;
+	const char *value;
+	char saved[32];
+} sysctls[] = {
+	{ .path = HUNG_TASK_TIMEOUT, .value = "0" },
+	{ .path = "/proc/sys/vm/dirty_expire_centisecs", .value = "1" },
+	{ .path = "/proc/sys/vm/dirty_writeback_centisecs", .value = "1" },
+};
 
 static int let_hang(void)
 {
-	if (nsp_get(HUNG_TASK_TIMEOUT, hung_task_timeout, sizeof(hung_task_timeout)))
-		return 0;
-	return nsp_put(HUNG_TASK_TIMEOUT, "0");
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sysctls); i++)
+		if (!nsp_get(sysctls[i].path, sysctls[i].saved, sizeof(sysctls[i].saved)))
+			CHECK(!nsp_put(sysctls[i].path, sysctls[i].value));
+	return 0;
 }
 
 static int let_hang_no_more(void)
 {
-	return hung_task_timeout[0] ? nsp_put(HUNG_TASK_TIMEOUT, hung_task_timeout) : 0;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sysctls); i++)
+		if (sysctls[i].saved[0])
+			CHECK(!nsp_put(sysctls[i].path, sysctls[i].saved));
+	return 0;
 }
 
 /* Who attacks: a task without privilege, in a user namespace of its own. */
@@ -45,7 +67,9 @@ struct attack {
 	const char *dir;
 	const char *file;
 	long n;
+	int hold;
 	bool held;
+	bool as_root;
 	/* Its word to the test, and the test's to it. */
 	int ready[2];
 	int go[2];
@@ -63,6 +87,8 @@ static int attack_run(void *arg)
 
 	close(attack->ready[0]);
 	close(attack->go[1]);
+	if (attack->as_root)
+		return attack->fn(attack);
 	CHECK(!setgid(65534));
 	CHECK(!setuid(65534));
 	/* The credentials changed, and /proc/self is root's until this. */
@@ -126,6 +152,23 @@ static const char *attack_needs(void)
 	return NULL;
 }
 
+static int ring_setup(void)
+{
+	struct io_uring_params params = { .flags = 0 };
+
+	return syscall(SYS_io_uring_setup, 1, &params);
+}
+
+static const char *attack_needs_ring(void)
+{
+	int ring = ring_setup();
+
+	if (ring < 0)
+		return "no io_uring here, or not for everybody";
+	close(ring);
+	return attack_needs();
+}
+
 static const char *attack_needs_fuse(void)
 {
 	if (!nsp_linux(4, 18))
@@ -136,8 +179,22 @@ static const char *attack_needs_fuse(void)
 	return attack_needs();
 }
 
+/* What keeps a file system from going. */
+enum hold {
+	/* Who asks how full it is. */
+	BY_USTAT,
+	/* The same, and a file is put by the kernel, after its task is gone. */
+	BY_USTAT_AND_RING,
+	/*
+	 * What writes back a page of it.  That is a kernel thread, whose user is not
+	 * known in a user namespace, so this takes what fusermount(1) mounts for anybody.
+	 */
+	BY_WRITEBACK,
+};
+
 /* A file system whose daemon does not answer. */
 struct silent {
+	enum hold hold;
 	/* In the attacker's table of files. */
 	int fuse;
 	unsigned int dev;
@@ -185,13 +242,43 @@ static int mount_silent(struct silent *silent)
 	return 0;
 }
 
+#define SILENT_FILE SILENT_MNT "/file"
+#define SILENT_ID	2
+#define SILENT_SIZE	4096
+
+/* With no file open: close(2) would write it back. */
+static int make_dirty(int fd)
+{
+	char *page = mmap(NULL, SILENT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	CHECK(page != MAP_FAILED);
+	CHECK(!close(fd));
+	*page = 1;
+	return 0;
+}
+
+static int give_to_ring(int fd)
+{
+	int ring = ring_setup();
+
+	CHECK(ring >= 0);
+	CHECK(!syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, &fd, 1));
+	return close(fd);
+}
+
 static int use_silent(void *arg)
 {
 	struct silent *silent = arg;
-	int err = mount_silent(silent);
+	int err = mount_silent(silent), fd;
 
 	CHECK(!nsp_tell(silent->mounted[1], !err));
-	CHECK(!err && nsp_hear(silent->go[0]) == 1);
+	CHECK(!err);
+	if (silent->hold != BY_USTAT) {
+		fd = open(SILENT_FILE, O_RDWR | O_CREAT, 0600);
+		CHECK(fd >= 0);
+		CHECK(!(silent->hold == BY_WRITEBACK ? make_dirty : give_to_ring)(fd));
+	}
+	CHECK(nsp_hear(silent->go[0]) == 1);
 	return 0;
 }
 
@@ -214,6 +301,67 @@ static int ask_silent(void *arg)
 	return 0;
 }
 
+/* The root and one file, which is there once it was made. */
+static struct fuse_attr silent_attr(uint64_t id)
+{
+	return (struct fuse_attr) {
+		.ino = id,
+		.mode = id == FUSE_ROOT_ID ? S_IFDIR | 0700 : S_IFREG | 0600,
+		.nlink = 1,
+		.size = SILENT_SIZE,
+	};
+}
+
+static int silent_answer(const struct silent *silent, const struct fuse_in_header *header)
+{
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} created = {
+		.entry.nodeid = SILENT_ID,
+		.entry.entry_valid = INT_MAX,
+		.entry.attr_valid = INT_MAX,
+		.entry.attr = silent_attr(SILENT_ID),
+	};
+	struct fuse_attr_out attr = {
+		.attr_valid = INT_MAX,
+		.attr = silent_attr(header->nodeid),
+	};
+
+	switch (header->opcode) {
+	case FUSE_INIT:
+		return fuse_answer_init_flags(silent->fuse, header, FUSE_WRITEBACK_CACHE);
+	case FUSE_LOOKUP:
+		return fuse_answer(silent->fuse, header, ENOENT, NULL, 0);
+	case FUSE_CREATE:
+		return fuse_answer(silent->fuse, header, 0, &created, sizeof(created));
+	case FUSE_GETATTR:
+	case FUSE_SETATTR:
+		return fuse_answer(silent->fuse, header, 0, &attr, sizeof(attr));
+	case FUSE_READ:
+	case FUSE_FLUSH:
+		return fuse_answer(silent->fuse, header, 0, NULL, 0);
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_INTERRUPT:
+		return 0;
+	default:
+		return fuse_answer(silent->fuse, header, ENOSYS, NULL, 0);
+	}
+}
+
+/* Answer all that is asked, but for the first of @opcode. */
+static int silent_until(const struct silent *silent, uint32_t opcode,
+			struct fuse_in_header *header)
+{
+	for (;;) {
+		CHECK(!fuse_read_request(silent->fuse, header));
+		if (header->opcode == opcode)
+			return 0;
+		CHECK(!silent_answer(silent, header));
+	}
+}
+
 /* Mount one, and have its superblock held. */
 static int silent_begin(struct silent *silent)
 {
@@ -223,16 +371,28 @@ static int silent_begin(struct silent *silent)
 	silent->user = nsp_start_in(CLONE_NEWNS | CLONE_FILES, use_silent, silent);
 	CHECK(silent->user > 0);
 	CHECK(nsp_hear(silent->mounted[0]) == 1);
-	CHECK(!fuse_read_request(silent->fuse, &header));
-	CHECK(header.opcode == FUSE_INIT);
-	CHECK(!fuse_answer_init(silent->fuse, &header));
+	if (silent->hold == BY_WRITEBACK)
+		/* The time of the change, which is written last. */
+		return silent_until(silent, FUSE_SETATTR, &header);
+	if (silent->hold == BY_USTAT_AND_RING) {
+		CHECK(!silent_until(silent, FUSE_FLUSH, &header));
+		CHECK(!silent_answer(silent, &header));
+	} else {
+		CHECK(!silent_until(silent, FUSE_INIT, &header));
+		CHECK(!silent_answer(silent, &header));
+	}
 	silent->asker = nsp_start(ask_silent, silent);
 	CHECK(silent->asker > 0);
 	/* When this is read, he is inside, and cannot be killed any more. */
-	do {
-		CHECK(!fuse_read_request(silent->fuse, &header));
-	} while (header.opcode != FUSE_STATFS);
-	return 0;
+	return silent_until(silent, FUSE_STATFS, &header);
+}
+
+/* Its connection ends with the superblock. */
+static bool silent_is_there(const struct silent *silent)
+{
+	struct pollfd fd = { .fd = silent->fuse };
+
+	return !poll(&fd, 1, 0);
 }
 
 /* The letter that ps(1) shows, and PF_* of the kernel. */
@@ -275,8 +435,10 @@ static int silent_leave(struct silent *silent)
 /* The end of the daemon is the end of the connection. */
 static int silent_end(struct silent *silent)
 {
+	CHECK(silent_is_there(silent));
 	CHECK(!close(silent->fuse));
-	CHECK(!nsp_wait(silent->asker) && !nsp_wait(silent->user));
+	CHECK(!silent->asker || !nsp_wait(silent->asker));
+	CHECK(!nsp_wait(silent->user));
 	close(silent->mounted[0]);
 	close(silent->mounted[1]);
 	close(silent->go[0]);
@@ -367,25 +529,48 @@ static int attack_by_many(struct attack *attack)
 
 	CHECK(silents);
 	for (i = 0; i < attack->n; i++) {
+		silents[i].hold = attack->hold;
 		CHECK(!silent_begin(&silents[i]));
 		CHECK(!silent_leave(&silents[i]));
 	}
 	CHECK(!attack_is_on(attack));
 	for (i = 0; i < attack->n; i++)
-		CHECK(!is_over(silents[i].user));
+		CHECK(attack->hold == BY_USTAT_AND_RING || !is_over(silents[i].user));
 	for (i = 0; i < attack->n; i++)
 		CHECK(!silent_end(&silents[i]));
 	return 0;
 }
 
-TEST_F_TIMEOUT(attacks, many_do_not_answer, NSP_TIMEOUT)
+static void run_many(struct __test_metadata *_metadata, FIXTURE_DATA(attacks) *self,
+		     enum hold hold)
 {
-	NEEDS(attack_needs_fuse());
 	self->attack.fn = attack_by_many;
-	self->attack.n = nsp_env("NSPROXY_TEST_HANGS", 130);
+	self->attack.hold = hold;
+	self->attack.as_root = hold == BY_WRITEBACK;
+	/* Each of these waits for a round of writing back. */
+	self->attack.n = hold == BY_WRITEBACK ? 20 : nsp_env("NSPROXY_TEST_HANGS", 130);
 	ASSERT_EQ(0, attack_start(&self->attack));
 	EXPECT_NOBODY_WAITS();
 	EXPECT_EQ(0, attack_end(&self->attack));
+}
+
+TEST_F_TIMEOUT(attacks, many_do_not_answer, NSP_TIMEOUT)
+{
+	NEEDS(attack_needs_fuse());
+	run_many(_metadata, self, BY_USTAT);
+}
+
+TEST_F_TIMEOUT(attacks, many_do_not_take_what_is_dirty, NSP_TIMEOUT)
+{
+	NEEDS(attack_needs_fuse());
+	run_many(_metadata, self, BY_WRITEBACK);
+}
+
+/* It is a work item of the kernel's, one for the machine, that hangs then. */
+TEST_F_TIMEOUT(attacks, many_had_a_ring, NSP_TIMEOUT)
+{
+	NEEDS(attack_needs_ring() ?: attack_needs_fuse());
+	run_many(_metadata, self, BY_USTAT_AND_RING);
 }
 
 /*
@@ -672,13 +857,6 @@ static bool lingers(void)
 	return found;
 }
 
-static int ring_setup(void)
-{
-	struct io_uring_params params = { .flags = 0 };
-
-	return syscall(SYS_io_uring_setup, 1, &params);
-}
-
 static int attack_by_linger(struct attack *attack)
 {
 	int ring, sock, peer;
@@ -697,18 +875,6 @@ static int attack_by_linger(struct attack *attack)
 	return close(peer);
 }
 
-static const char *attack_needs_ring(void)
-{
-	int ring = ring_setup();
-
-	if (ring < 0)
-		return "no io_uring here, or not for everybody";
-	close(ring);
-	if (!nsp_supported(CLONE_NEWNET) || access("/proc/self/net/tcp", F_OK))
-		return "this kernel lacks network namespaces, or TCP";
-	return attack_needs();
-}
-
 /* Does it sleep, and not by its own will? */
 static bool is_kept(pid_t pid)
 {
@@ -722,6 +888,8 @@ TEST_F_TIMEOUT(attacks, kernel_closes_no_file, NSP_TIMEOUT)
 	pid_t flusher;
 
 	NEEDS(attack_needs_ring());
+	if (!nsp_supported(CLONE_NEWNET) || access("/proc/self/net/tcp", F_OK))
+		SKIP(return, "this kernel lacks network namespaces, or TCP");
 	self->attack.fn = attack_by_linger;
 	ASSERT_EQ(0, attack_start(&self->attack));
 	ASSERT_EQ(0, nsp_leave(3));

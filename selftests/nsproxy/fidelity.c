@@ -1203,10 +1203,22 @@ TEST_F_TIMEOUT(fidelity, removed_root_is_free, NSP_TIMEOUT)
 	}
 }
 
-/* What was open by way of one is free when it is closed. */
+/*
+ * What was open by way of one is free when it is closed.  Who detaches has it open as
+ * well, or has not.
+ */
+struct detacher {
+	const char *path;
+	int close_first;
+};
+
 static int detach_small(void *arg)
 {
-	CHECK(!umount2(arg, MNT_DETACH));
+	const struct detacher *detacher = arg;
+
+	if (detacher->close_first >= 0)
+		close(detacher->close_first);
+	CHECK(!umount2(detacher->path, MNT_DETACH));
 	return 0;
 }
 
@@ -1215,6 +1227,7 @@ TEST_F_TIMEOUT(fidelity, closed_root_is_free, NSP_TIMEOUT)
 	struct row row = { .flush = self->flush };
 	struct statfs before, after;
 	char big[128], small[128];
+	struct detacher detacher = { .path = small };
 	int i, fd;
 
 	snprintf(big, sizeof(big), "%s/big", self->at.dir);
@@ -1231,7 +1244,8 @@ TEST_F_TIMEOUT(fidelity, closed_root_is_free, NSP_TIMEOUT)
 		ASSERT_EQ(0, mount(big, small, NULL, MS_BIND, NULL));
 		fd = open(small, O_RDONLY | O_CLOEXEC);
 		ASSERT_LE(0, fd);
-		ASSERT_EQ(0, nsp_run(detach_small, small));
+		detacher.close_first = i % 2 ? fd : -1;
+		ASSERT_EQ(0, nsp_run(detach_small, &detacher));
 		ASSERT_EQ(0, unlink(big));
 		ASSERT_EQ(0, close(fd));
 		ASSERT_EQ(0, settle(&row));
