@@ -375,13 +375,13 @@ static void slot_work(struct work_struct *work)
 }
 
 /**
- * nsproxy_defer_enabled - is the mode other than off?
+ * nsproxy_defer_enabled - has the engine started, and is the mode other than off?
  *
  * Context: any.
  */
 bool nsproxy_defer_enabled(void)
 {
-	return atomic_read(&mode) != NSPROXY_DEFER_OFF;
+	return READ_ONCE(ops) && atomic_read(&mode) != NSPROXY_DEFER_OFF;
 }
 
 /**
@@ -629,6 +629,7 @@ static int set_max_pending(const char *word)
  */
 static bool bad_param;
 
+#ifdef MODULE
 /**
  * nsproxy_defer_bad_param - did a parameter have a value that cannot be?
  *
@@ -640,6 +641,7 @@ bool nsproxy_defer_bad_param(void)
 {
 	return bad_param;
 }
+#endif
 
 static int mode_param_set(const char *val, const struct kernel_param *kp)
 {
@@ -841,12 +843,12 @@ int nsproxy_defer_start(const struct nsproxy_defer_ops *new_ops)
 	if (!wq)
 		return -ENOMEM;
 
-	ops = new_ops;
 	for (i = 0; i < NSPROXY_DEFER_SLOTS; i++) {
 		INIT_WORK(&slots[i].work, slot_work);
 		list_add_tail(&slots[i].idle, &idle);
 	}
-	atomic_cmpxchg(&mode, MODE_UNSET, ops->default_mode);
+	atomic_cmpxchg(&mode, MODE_UNSET, new_ops->default_mode);
+	smp_store_release(&ops, new_ops);
 	return 0;
 }
 
@@ -873,6 +875,7 @@ int nsproxy_defer_publish(void)
 	return err;
 }
 
+#ifdef MODULE
 /**
  * nsproxy_defer_unpublish - remove the folder, and defer nothing from now on
  *
@@ -928,3 +931,4 @@ void nsproxy_defer_stop(void)
 	destroy_workqueue(wq);
 	WARN_ON(busy() || !list_empty(&tracked));
 }
+#endif

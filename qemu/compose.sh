@@ -7,12 +7,14 @@
 #
 # A line of series names a patch of that folder, NAME.patch, or a piece, NAME:
 #
-#	patches/common/NAME	is the message of a patch as git format-patch has it; in
-#				the place of the diff, below "---", are lines with a
-#				file's name in the kernel, or a folder's with a slash
-#				at its end, and which of our files it is
-#	NAME.diff		in the line's own folder is what the same patch changes
-#				in files that the kernel has, if it does
+#	patches/common/NAME	is a patch as git format-patch has it; before the diff,
+#				below "---", may be lines with a file's name in the
+#				kernel, or a folder's with a slash at its end, and which
+#				of our files it is
+#	NAME.diff		in the line's own folder stands for the diff in the piece
+#
+# patches/cover-letter has a line @LINE@ for what a line's own cover-letter says, if that
+# is not a letter by itself.
 #
 # What comes of it depends on these files alone.
 
@@ -49,22 +51,34 @@ piece_files() {
 		for file in "${files[@]}"; do
 			printf '%s %s\n' "$path$([[ $path != */ ]] || echo "${file##*/}")" "$file"
 		done
-	done < <(sed '1,/^---$/d' "$1") | LC_ALL=C sort
+	done < <(sed '1,/^---$/d; /^diff --git /,$d' "$1") | LC_ALL=C sort
 }
+
+# diff_of PATCH: without the signature of git format-patch.
+diff_of() { sed -n '/^diff --git /,$p' "$1" | sed -e ':a' -e '$!{N;ba}' -e 's/\n-- \n[^\n]*\n*$//'; }
 
 # entry_diff FOLDER ENTRY: what the patch changes.
 entry_diff() {
-	local path file files
+	local path file files diff=$PATCHES/common/$2
 	if [[ $2 == *.patch ]]; then
-		# Without the signature of git format-patch.
-		sed -n '/^diff --git /,$p' "$1/$2" | sed -e ':a' -e '$!{N;ba}' -e 's/\n-- \n[^\n]*\n*$//'
+		diff_of "$1/$2"
 		return
 	fi
-	files=$(piece_files "$PATCHES/common/$2") || exit 1
-	[[ ! -e $1/$2.diff ]] || cat "$1/$2.diff"
+	files=$(piece_files "$diff") || exit 1
+	[[ ! -e $1/$2.diff ]] || diff=$1/$2.diff
+	diff_of "$diff"
 	while read -r path file; do
-		new_file "$path" "$file"
+		[[ -z $path ]] || new_file "$path" "$file"
 	done <<<"$files"
+}
+
+# cover_letter FOLDER
+cover_letter() {
+	if grep -q '^Subject: ' "$1/cover-letter"; then
+		cat "$1/cover-letter"
+	else
+		sed -e "/^@LINE@\$/{r $1/cover-letter" -e 'd}' "$PATCHES/cover-letter"
+	fi
 }
 
 # entry_message FOLDER ENTRY: where it is.
@@ -124,7 +138,7 @@ compose_series() {
 	done <"$dir/series" >"$out/series"
 	if [[ -e $dir/cover-letter ]]; then
 		{
-			mail "$dir/cover-letter" 0 "$total"
+			mail <(cover_letter "$dir") 0 "$total"
 			echo
 			cat "$out/list"
 			sed -n 's/^# Base: /\nBase: /p' "$dir/series"

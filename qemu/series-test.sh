@@ -33,12 +33,17 @@ refused() {
 make_series() {
 	local dir=$1/linux-6.1.y
 	mkdir -p "$dir" "$1/common"
-	printf '# Base: Linux 6.1\n# why\nfirst.patch\n# because\npiece\n' >"$dir/series"
+	printf '# Base: Linux 6.1\n# why\nfirst.patch\n# because\npiece\n# so\nthird\n' >"$dir/series"
 	printf 'From: a <a@b>\nDate: Sat, 28 Nov 2026 08:00:00 +0000\nSubject: [PATCH] %s\n\ntext\n---\n' first >"$dir/first.patch"
 	printf 'diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-1\n+2\n-- \n2.39.5\n\n' >>"$dir/first.patch"
 	printf 'From: a <a@b>\nDate: Sat, 28 Nov 2026 08:00:00 +0000\nSubject: [PATCH] piece\n\ntext\n---\nx/\tqemu/lib.sh\n' >"$1/common/piece"
+	# The line's own diff stands for that of the piece, which does not apply.
+	printf 'diff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-3\n+2\n' >>"$1/common/piece"
 	printf 'diff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-1\n+2\n' >"$dir/piece.diff"
-	printf 'From: a <a@b>\nSubject: [PATCH] all\n\ntext\n' >"$dir/cover-letter"
+	printf 'From: a <a@b>\nDate: Sat, 28 Nov 2026 08:00:00 +0000\nSubject: [PATCH] third\n\ntext\n---\n' >"$1/common/third"
+	printf 'diff --git a/h b/h\n--- a/h\n+++ b/h\n@@ -1 +1 @@\n-1\n+2\n' >>"$1/common/third"
+	printf 'From: a <a@b>\nSubject: [PATCH] all\n\ntext\n@LINE@\nends\n' >"$1/cover-letter"
+	printf 'of this line\n' >"$dir/cover-letter"
 }
 
 refused '^nsproxy_defer: which kernel line\? Give KERNEL=, one of: 3.10 .* 6.1 '
@@ -51,23 +56,23 @@ refused 'OUT=full is not empty' KERNEL=6.1 OUT=full
 refused 'OUT=.*/file is there and is no folder' KERNEL=6.1 OUT="$PWD/full/file"
 refused 'cannot write to OUT=/proc/series' KERNEL=6.1 OUT=/proc/series
 
-# From here on with a series of two, of which one thing is broken at a time.
+# From here on with a series of three, of which one thing is broken at a time.
 make_series good
 KERNEL=6.1 OUT=good.out PATCHES=$PWD/good "$QEMU_DIR/series.sh" >log || wrong "it does not compose a series" "$(<log)"
-[[ $(cd good.out && echo *) == '0000-cover-letter.txt 0001-first.patch 0002-piece.patch series' ]] ||
+[[ $(cd good.out && echo *) == '0000-cover-letter.txt 0001-first.patch 0002-piece.patch 0003-third.patch series' ]] ||
 	wrong "it composes other files" "$(ls good.out)"
-grep -qx 'Subject: \[PATCH 2/2\] piece' good.out/0002-piece.patch || wrong "the second of two is not called 2/2"
+grep -qx 'Subject: \[PATCH 2/3\] piece' good.out/0002-piece.patch || wrong "the second of three is not called 2/3"
 grep -q '^2\.39\.5' good.out/0001-first.patch && wrong "the version of git that made a patch is in it"
-[[ $(tail -n 4 good.out/0000-cover-letter.txt) == $'1/2 first\n2/2 piece\n\nBase: Linux 6.1' ]] ||
+[[ $(tail -n 9 good.out/0000-cover-letter.txt) == $'text\nof this line\nends\n\n1/3 first\n2/3 piece\n3/3 third\n\nBase: Linux 6.1' ]] ||
 	wrong "the cover letter does not list the patches and the base" "$(<good.out/0000-cover-letter.txt)"
 mkdir tree
-printf '1\n' | tee tree/f >tree/g
+printf '1\n' | tee tree/f tree/g >tree/h
 git -C tree init -q
 git -C tree add .
 git -C tree -c user.name=a -c user.email=a@b commit -q -m base
 git -C tree -c user.name=a -c user.email=a@b am -q "$PWD"/good.out/*.patch || wrong "git am does not take it"
 cmp tree/x/lib.sh "$QEMU_DIR/lib.sh" || wrong "the file that a piece adds is another one"
-[[ $(cat tree/f tree/g) == $'2\n2' ]] || wrong "what a patch and a piece change has not changed"
+[[ $(cat tree/f tree/g tree/h) == $'2\n2\n2' ]] || wrong "what a patch and a piece change has not changed"
 
 # broken REGEX COMMAND...: the command is run in the folder of the series.
 broken() {

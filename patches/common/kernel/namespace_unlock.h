@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Unmounting with no grace period: a part of namespace.c
+ *
+ * A mount that umount_tree() took off its tree may still be held by a mntput() that has
+ * seen ->mnt_ns set and is about to decrement without a lock, and may have walkers in
+ * RCU mode inside. Hence the grace period in namespace_unlock(). But of nearly every
+ * mount the tree's reference is the only one, and then there is nothing to wait for:
+ *
+ *   finished	if it has one reference: as by its last mntput();
+ *   looked at again
+ *		in task work, if there are more. There umount(2) has put its own, and of a
+ *		task that exits the files of its program are put;
+ *   dropped	then, if all others are the caller's own: it will put them, and the last
+ *		put shuts the file system down as ever;
+ *   left	to a worker, if others have it, and nothing that a program can see ends
+ *		with this mount;
+ *   waited for	as ever, otherwise.
+ *
+ * Why one is one. Who sees ->mnt_ns NULL puts under mount_lock, which we have. All others
+ * have seen it set, and are counted until they have decremented. So the sum may be too
+ * high; mnt_get_count() says why it is not too low.
+ *
+ * Walkers. __legitimize_mnt() increments, and then looks at the sequence number of
+ * mount_lock, which we change before the sum, both with a full barrier between. Either we
+ * see the increment, or the walker comes for the lock, finds MNT_DOOMED, and takes it back.
+ * So a mount is counted and doomed in one hold of the lock. With MNT_SYNC_UMOUNT it takes
+ * it back as well, relying on another to be the last; where we are not, that is cleared.
+ * A walker may be inside the file system while that is shut down: umount_walkers.h. This
+ * is about the last mount of a superblock, since after all others that one is to come.
+ *
+ * Children that stayed connected go with their parent and with no grace period of their
+ * own, so what is asked of a mount is asked of them.
+ *
+ * What is left was not the last mount of its superblock. If the others go, too, whoever
+ * takes the last one waits until nothing is left of this superblock (->s_left), and for
+ * nothing else.
+ */
+#include <linux/fdtable.h>
+#include <linux/nsproxy_defer.h>
+
+#include <trace/events/nsproxy_defer.h>
+
+#include "umount_walkers.h"
+
+/* So many of each are looked at. If there are more, the caller waits. */
+#define MAX_MOUNTS	256
+#define MAX_OWN_FILES	16
+#define MAX_FDS		4096u
+
+/* What becomes of a mount is told by where it is counted, or by this. */
+#define LOOK_AGAIN	NR_NSPROXY_DEFER_STATS
+
+static DECLARE_WAIT_QUEUE_HEAD(left_wait);
+
+/*
+ * A file that stands in the table is not being put. Who takes it away does so under these
+ * locks, and puts it later, when it sees ->mnt_ns NULL. The same goes for root and pwd.
+ */
+static void lock_own(void)
+{
+	if (current->files)
+		spin_lock(&current->files->file_lock);
+	if (current->fs)
+		lock_fs(current->fs);
+}
+
+static void unlock_own(void)
+{
+	if (current->fs)
+		unlock_fs(current->fs);
+	if (current->files)
+		spin_unlock(&current->files->file_lock);
+}
+
+/* Between the two: how many references to @mnt are the caller's? */
+static int count_own(const struct vfsmount *mnt)
+{
+	const struct file *file, *found[MAX_OWN_FILES];
+	struct files_struct *files = current->files;
+	int i, nr = 0, count = 0;
+	struct fdtable *fdt;
+	unsigned int fd;
+
+	if (current->fs)
+		count = (current->fs->root.mnt == mnt) + (current->fs->pwd.mnt == mnt);
+	if (!files)
+		return count;
+	fdt = files_fdtable(files);
+	for (fd = 0; fd < min(fdt->max_fds, MAX_FDS) && nr < MAX_OWN_FILES; fd++) {
+		file = rcu_dereference_check_fdtable(files, fdt->fd[fd]);
+		if (!file || file->f_path.mnt != mnt)
+			continue;
+		/* One that stands there twice holds its mount once. */
+		for (i = 0; i < nr && found[i] != file; i++)
+			;
+		found[i] = file;
+		nr = max(nr, i + 1);
+	}
+	return count + nr;
+}
+
+static bool is_left(const struct mount *m)
+{
+	return atomic_read(&m->mnt.mnt_sb->s_left);
+}
+
+/* Has no mount in a namespace the same superblock? If in doubt, so it is. */
+static bool is_last_of_sb(const struct mount *mnt)
+{
+	struct mount *m;
+	int i = 0;
+
+	for_each_mount_of_sb(m, mnt->mnt.mnt_sb) {
+		if (!IS_ERR_OR_NULL(READ_ONCE(m->mnt_ns)))
+			return false;
+		if (++i == MAX_MOUNTS)
+			break;
+	}
+	return true;
+}
+
+/* May its superblock go with @m, whatever walkers are in it, and after what is left? */
+static bool needs_no_gp(const struct mount *m)
+{
+	return !is_last_of_sb(m) || (sb_survives_walkers(m->mnt.mnt_sb) && !is_left(m));
+}
+
+/* Do nobody but the tree and the caller, @own times, hold it? */
+static bool is_alone(struct mount *mnt, int own)
+{
+	struct mount *m;
+	int i = 0;
+
+	if (mnt_get_count(mnt) != 1 + own)
+		return false;
+	for (m = next_mnt(mnt, mnt); m; m = next_mnt(m, mnt))
+		if (++i > MAX_MOUNTS || mnt_get_count(m) != 1 || !needs_no_gp(m))
+			return false;
+	return true;
+}
+
+/*
+ * A mount holds its superblock and its root. A directory that has a name holds no more
+ * than that name; a file may have been removed, or be a namespace.
+ */
+static bool nobody_can_tell(const struct mount *m)
+{
+	const struct dentry *root = m->mnt.mnt_root;
+
+	return !is_last_of_sb(m) &&
+	       (root == m->mnt.mnt_sb->s_root || (d_is_dir(root) && !d_unhashed(root)));
+}
+
+static void leave_no_more(struct super_block *sb)
+{
+	atomic_dec(&sb->s_left);
+	wake_up_all(&left_wait);
+}
+
+static enum nsproxy_defer_stat leave(struct mount *m)
+{
+	m->mnt.mnt_flags &= ~MNT_SYNC_UMOUNT;
+	atomic_inc(&m->mnt.mnt_sb->s_left);
+	if (!nsproxy_defer_queue(&m->mnt_left, false)) {
+		leave_no_more(m->mnt.mnt_sb);
+		return NSPROXY_DEFER_STAT_WAITED_BOUND;
+	}
+	/* No grace period ends before we let go of the lock. */
+	hlist_del(&m->mnt_umount);
+	return NSPROXY_DEFER_STAT_LEFT;
+}
+
+/* Under mount_lock, and lock_own() if it is @for_good. What is done with leaves the list. */
+static enum nsproxy_defer_stat put_one(struct mount *m, bool for_good)
+{
+	int own = for_good ? count_own(&m->mnt) : 0;
+	bool alone = is_alone(m, own);
+
+	if (alone && needs_no_gp(m)) {
+		hlist_del(&m->mnt_umount);
+		drop_one(m);
+		if (own)
+			m->mnt.mnt_flags &= ~MNT_SYNC_UMOUNT;
+		else
+			m->mnt.mnt_flags |= MNT_DOOMED;
+		return own ? NSPROXY_DEFER_STAT_DROPPED : NSPROXY_DEFER_STAT_FINISHED;
+	}
+	if (!for_good)
+		return LOOK_AGAIN;
+	if (list_empty(&m->mnt_mounts) && (nsproxy_defer_all() || nobody_can_tell(m)))
+		return leave(m);
+	if (is_left(m))
+		return NSPROXY_DEFER_STAT_WAITED_SUPERBLOCK;
+	return alone ? NSPROXY_DEFER_STAT_WAITED_FILESYSTEM : NSPROXY_DEFER_STAT_WAITED_VISIBLE;
+}
+
+/* Of any superblock that goes with it. */
+static bool any_left(struct mount *mnt)
+{
+	struct mount *m;
+
+	lock_mount_hash();
+	for (m = mnt; m && !is_left(m); m = next_mnt(m, mnt))
+		;
+	unlock_mount_hash();
+	return m;
+}
+
+/* What is left takes a grace period. In mode all it may hang, and not us for ever. */
+static void wait_for_mounts(struct hlist_head *mounts)
+{
+	unsigned long until = jiffies + NSPROXY_DEFER_STALL_SECS * HZ;
+	struct hlist_node *p;
+	struct mount *m;
+
+	synchronize_rcu_expedited();
+	hlist_for_each_entry_safe(m, p, mounts, mnt_umount) {
+		wait_event_timeout(left_wait, !any_left(m), max_t(long, until - jiffies, 1));
+		hlist_del(&m->mnt_umount);
+		mntput(&m->mnt);
+	}
+}
+
+/* The list goes with its first mount. A task that is past its task work waits. */
+static void look_later(struct hlist_head *mounts, task_work_func_t look)
+{
+	struct mount *m = hlist_entry(mounts->first, struct mount, mnt_umount);
+
+	init_task_work(&m->mnt_look, look);
+	if (task_work_add(current, &m->mnt_look, TWA_RESUME))
+		wait_for_mounts(mounts);
+}
+
+static void take_list(struct callback_head *look, struct hlist_head *mounts)
+{
+	mounts->first = &container_of(look, struct mount, mnt_look)->mnt_umount;
+	mounts->first->pprev = &mounts->first;
+}
+
+static void look_at(struct hlist_head *mounts, bool for_good)
+{
+	enum nsproxy_defer_stat fate;
+	struct hlist_node *p;
+	struct mount *m;
+
+	hlist_for_each_entry_safe(m, p, mounts, mnt_umount) {
+		if (for_good)
+			lock_own();
+		lock_mount_hash();
+		/* Pairs with __legitimize_mnt(), and is the one after ->mnt_ns = NULL. */
+		smp_mb();
+		fate = put_one(m, for_good);
+		if (fate != LOOK_AGAIN)
+			trace_nsproxy_defer_mount(m->mnt.mnt_sb, fate);
+		if (for_good)
+			unlock_own();
+		if (fate == NSPROXY_DEFER_STAT_FINISHED)
+			mntput_last(m);
+		else
+			unlock_mount_hash();
+		/* The engine counts what it takes or refuses. */
+		if (fate != LOOK_AGAIN && fate != NSPROXY_DEFER_STAT_LEFT &&
+		    fate != NSPROXY_DEFER_STAT_WAITED_BOUND)
+			nsproxy_defer_count(fate);
+		cond_resched();
+	}
+}
+
+static void second_look(struct callback_head *look)
+{
+	struct hlist_head mounts;
+
+	take_list(look, &mounts);
+	look_at(&mounts, true);
+	if (!hlist_empty(&mounts))
+		wait_for_mounts(&mounts);
+}
+
+/* Task work is last in, first out: get behind what there is, and what comes of that. */
+static void step_back(struct callback_head *look)
+{
+	struct hlist_head mounts;
+
+	take_list(look, &mounts);
+	look_later(&mounts, second_look);
+}
+
+/* A kernel thread has no way to user space, and no program waits for it. */
+static bool put_unmounted(struct hlist_head *mounts)
+{
+	if (current->flags & PF_KTHREAD || !nsproxy_defer_enabled()) {
+		wait_for_mounts(mounts);
+		return true;
+	}
+	look_at(mounts, false);
+	if (!hlist_empty(mounts))
+		look_later(mounts, step_back);
+	return true;
+}
+
+/*
+ * After a grace period the count is exact, and who has the mount puts it under the lock.
+ * Who waits for what is left of the superblock shall be the last to have it.
+ */
+static void release_left(struct llist_node *node, bool light)
+{
+	struct mount *m = llist_entry(node, struct mount, mnt_left);
+	struct super_block *sb = m->mnt.mnt_sb;
+	bool last;
+
+	atomic_inc(&sb->s_active);
+	lock_mount_hash();
+	last = mnt_get_count(m) == 1;
+	drop_one(m);
+	if (last) {
+		/* Shut down here, and not by yet another work item. */
+		m->mnt.mnt_flags |= MNT_DOOMED | MNT_INTERNAL;
+		mntput_last(m);
+	} else {
+		unlock_mount_hash();
+	}
+	/* If others have it, RCU keeps it here when they let go; else nobody waits. */
+	rcu_read_lock();
+	last = !atomic_add_unless(&sb->s_active, -1, 1);
+	leave_no_more(sb);
+	rcu_read_unlock();
+	if (last)
+		deactivate_super(sb);
+}
+
+/* For who writes to the flush file: files behind loop devices, and the mounts of these. */
+static int settle_left(void)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		flush_delayed_fput();
+		flush_delayed_work(&delayed_mntput_work);
+	}
+	return 0;
+}
+
+/* In mode all, what is left may hold gigabytes, in files of a tmpfs for one. */
+static bool short_of_memory(void)
+{
+	return si_mem_available() < (long)(totalram_pages() / 8);
+}
+
+static unsigned long gp_at_start __ro_after_init;
+
+/* The low two bits of RCU's sequence numbers hold a state. */
+static unsigned long gp_seq(void)
+{
+	return (get_state_synchronize_rcu() - gp_at_start) >> 2;
+}
+
+static const struct nsproxy_defer_ops umount_ops = {
+	.release	= release_left,
+	.settle		= settle_left,
+	.call_rcu	= call_rcu_soon,
+	.gp_seq		= IS_ENABLED(CONFIG_TINY_RCU) ? NULL : gp_seq,
+	.short_of_memory = short_of_memory,
+	.default_mode	= NSPROXY_DEFER_SAFE,
+};
+
+static int __init umount_init(void)
+{
+	gp_at_start = get_state_synchronize_rcu();
+	return nsproxy_defer_start(&umount_ops) ?: nsproxy_defer_publish();
+}
+fs_initcall(umount_init);
