@@ -242,6 +242,7 @@ static void look_at(struct hlist_head *mounts, bool for_good)
 {
 	enum nsproxy_defer_stat fate;
 	struct hlist_node *p;
+	LIST_HEAD(dentries);
 	struct mount *m;
 
 	hlist_for_each_entry_safe(m, p, mounts, mnt_umount) {
@@ -256,7 +257,7 @@ static void look_at(struct hlist_head *mounts, bool for_good)
 		if (for_good)
 			unlock_own();
 		if (fate == NSPROXY_DEFER_STAT_FINISHED)
-			mntput_last(m);
+			mntput_last(m, &dentries);
 		else
 			unlock_mount_hash();
 		/* The engine counts what it takes or refuses. */
@@ -307,6 +308,7 @@ static void release_left(struct llist_node *node, bool light)
 {
 	struct mount *m = llist_entry(node, struct mount, mnt_left);
 	struct super_block *sb = m->mnt.mnt_sb;
+	LIST_HEAD(dentries);
 	bool last;
 
 	atomic_inc(&sb->s_active);
@@ -316,7 +318,7 @@ static void release_left(struct llist_node *node, bool light)
 	if (last) {
 		/* Shut down here, and not by yet another work item. */
 		m->mnt.mnt_flags |= MNT_DOOMED | MNT_INTERNAL;
-		mntput_last(m);
+		mntput_last(m, &dentries);
 	} else {
 		unlock_mount_hash();
 	}
