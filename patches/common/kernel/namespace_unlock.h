@@ -8,14 +8,13 @@
  * mount the tree's reference is the only one, and then there is nothing to wait for:
  *
  *   finished	if it has one reference: as by its last mntput();
- *   looked at again
- *		in task work, if there are more. There umount(2) has put its own, and of a
- *		task that exits the files of its program are put;
- *   dropped	then, if all others are the caller's own: it will put them, and the last
- *		put shuts the file system down as ever;
+ *   dropped	if all others are the caller's own, which will put them as ever;
  *   left	to a worker, if others have it, and nothing that a program can see ends
  *		with this mount;
  *   waited for	as ever, otherwise.
+ *
+ * Of the last three only a second look decides, in task work: there umount(2) has put its
+ * own reference, and of a task that exits the files of its program are put.
  *
  * Why one is one. Who sees ->mnt_ns NULL puts under mount_lock, which we have. All others
  * have seen it set, and are counted until they have decremented. So the sum may be too
@@ -26,15 +25,12 @@
  * see the increment, or the walker comes for the lock, finds MNT_DOOMED, and takes it back.
  * So a mount is counted and doomed in one hold of the lock. With MNT_SYNC_UMOUNT it takes
  * it back as well, relying on another to be the last; where we are not, that is cleared.
- * A walker may be inside the file system while that is shut down: umount_walkers.h. This
- * is about the last mount of a superblock, since after all others that one is to come.
+ * A walker may be inside the file system while that is shut down: umount_walkers.h.
  *
- * Children that stayed connected go with their parent and with no grace period of their
- * own, so what is asked of a mount is asked of them.
+ * What is asked of a mount is asked of the children that stayed connected: they go with it.
  *
  * What is left was not the last mount of its superblock. If the others go, too, whoever
- * takes the last one waits until nothing is left of this superblock (->s_left), and for
- * nothing else.
+ * takes the last one waits until nothing is left of this superblock, and for nothing else.
  */
 #include <linux/fdtable.h>
 #include <linux/nsproxy_defer.h>
@@ -47,7 +43,6 @@
 #define MAX_MOUNTS	256
 #define MAX_OWN_FILES	16
 #define MAX_FDS		4096u
-
 /* What becomes of a mount is told by where it is counted, or by this. */
 #define LOOK_AGAIN	NR_NSPROXY_DEFER_STATS
 
@@ -254,16 +249,16 @@ static void look_at(struct hlist_head *mounts, bool for_good)
 		fate = put_one(m, for_good);
 		if (fate != LOOK_AGAIN)
 			trace_nsproxy_defer_mount(m->mnt.mnt_sb, fate);
+		/* The engine counts what it takes or refuses. */
+		if (fate != LOOK_AGAIN && fate != NSPROXY_DEFER_STAT_LEFT &&
+		    fate != NSPROXY_DEFER_STAT_WAITED_BOUND)
+			nsproxy_defer_count(fate);
 		if (for_good)
 			unlock_own();
 		if (fate == NSPROXY_DEFER_STAT_FINISHED)
 			mntput_last(m, &dentries);
 		else
 			unlock_mount_hash();
-		/* The engine counts what it takes or refuses. */
-		if (fate != LOOK_AGAIN && fate != NSPROXY_DEFER_STAT_LEFT &&
-		    fate != NSPROXY_DEFER_STAT_WAITED_BOUND)
-			nsproxy_defer_count(fate);
 		cond_resched();
 	}
 }
@@ -334,12 +329,9 @@ static void release_left(struct llist_node *node, bool light)
 /* For who writes to the flush file: files behind loop devices, and the mounts of these. */
 static int settle_left(void)
 {
-	int i;
-
-	for (i = 0; i < 2; i++) {
-		flush_delayed_fput();
-		flush_delayed_work(&delayed_mntput_work);
-	}
+	flush_delayed_fput();
+	flush_delayed_work(&delayed_mntput_work);
+	flush_delayed_fput();
 	return 0;
 }
 
@@ -349,12 +341,10 @@ static bool short_of_memory(void)
 	return si_mem_available() < (long)(totalram_pages() / 8);
 }
 
-static unsigned long gp_at_start __ro_after_init;
-
-/* The low two bits of RCU's sequence numbers hold a state. */
+/* The low two bits of RCU's sequence numbers hold a state, and they begin 300 below 0. */
 static unsigned long gp_seq(void)
 {
-	return (get_state_synchronize_rcu() - gp_at_start) >> 2;
+	return (get_state_synchronize_rcu() + (300UL << 2)) >> 2;
 }
 
 static const struct nsproxy_defer_ops umount_ops = {
@@ -368,7 +358,6 @@ static const struct nsproxy_defer_ops umount_ops = {
 
 static int __init umount_init(void)
 {
-	gp_at_start = get_state_synchronize_rcu();
 	return nsproxy_defer_start(&umount_ops) ?: nsproxy_defer_publish();
 }
 fs_initcall(umount_init);

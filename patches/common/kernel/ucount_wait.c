@@ -2,17 +2,12 @@
 /*
  * For the dead that are counted still
  *
- * A namespace counts against its limit until it is freed, and these kinds are freed
- * some time after the last task in them was waited for. The grace period that each such
- * task slept through when it unmounted kept the number of the dead down. So where a
- * limit refuses a namespace, wait for what is dead, and ask again:
- *
- *	ipc	a work item
- *	net	a work item; before it RCU, where it had a netlink socket
- *	pid	RCU, three times
- *	user	the same, a work item, and before it all that it owns
- *
- * And a mount that was left to a worker may hold any of them.
+ * A namespace counts against its limit until it is freed, and some kinds are freed some
+ * time after the last task in them was waited for: ipc by a work item, net by RCU and one,
+ * pid by RCU, three times, user by the same, after all that it owns, and a work item. And
+ * a mount that was left may hold any of them. The grace period that each such task slept
+ * through when it unmounted kept the number of the dead down. So where a limit refuses
+ * one, wait for what is dead, and ask again.
  *
  * No caller of inc_ucount() holds a lock. A fatal signal ends the wait, and so does the
  * clock. rcu_barrier() and flush_work() know neither of these, so a work item does it, and

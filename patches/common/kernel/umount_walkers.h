@@ -4,10 +4,9 @@
  *
  * A path walk in RCU mode holds no reference. It may be in ->d_revalidate(), ->d_hash(),
  * ->d_compare(), ->d_manage(), ->permission() or ->get_link() while the last mount goes.
- * With no grace period in between, what these read must be freed after one. Dentries,
- * inodes, mounts and superblocks are, and modules. What is left is the file system's own,
- * which goes in ->put_super() or ->kill_sb(). A shared working directory leads walkers
- * there on any kernel. For all that are not named here the caller waits, as ever.
+ * With no grace period in between, what these read must be freed after one, as dentries,
+ * inodes and superblocks are: what ->put_super() and ->kill_sb() free. A shared working
+ * directory leads walkers there on any kernel. For all not named here the caller waits.
  */
 static const char * const walkable[] = {
 	/* No hooks; symlinks are in the page cache, or in i_link until ->free_inode(). */
@@ -26,7 +25,7 @@ static const char * const walkable[] = {
 	"iso9660", "hfs", "efivarfs", "selinuxfs",
 	/* The sbi, with its tables of characters, its server or connection, goes by RCU. */
 	"vfat", "msdos", "exfat", "autofs", "proc",
-	/* The shutdown waits for a grace period before it frees: kern_unmount_array(). */
+	/* kern_unmount_array() waits for a grace period before it frees anything. */
 	"overlay",
 	/* Right for one of these reasons on this kernel line, and not on all. */
 	WALKABLE_HERE
