@@ -848,6 +848,7 @@ int nsproxy_defer_start(const struct nsproxy_defer_ops *new_ops)
 		list_add_tail(&slots[i].idle, &idle);
 	}
 	atomic_cmpxchg(&mode, MODE_UNSET, new_ops->default_mode);
+	/* Whoever finds the engine enabled finds the rest. */
 	smp_store_release(&ops, new_ops);
 	return 0;
 }

@@ -85,7 +85,8 @@ bool ucount_wait(struct ucount_wait *wait, const struct user_namespace *ns, enum
 		schedule_work(&flush_dead_work);
 	}
 	/* What others have left may take longer, so ask in between. */
-	left = wait_event_killable_timeout(flushed, atomic_long_read_acquire(&done) - wait->run >= 0,
+	left = wait_event_killable_timeout(flushed,
+					   atomic_long_read_acquire(&done) - wait->run >= 0,
 					   max(HZ / 50, 1));
 	if (left > 0) {
 		wait->run = 0;
