@@ -34,11 +34,6 @@ static const char * const walkable[] = {
 /* Under mount_lock, with a mount that is not doomed yet. If in doubt, it is no. */
 static bool sb_survives_walkers(const struct super_block *sb)
 {
-	const struct module *owner = sb->s_type->owner;
-
-	/* Another driver of that name was not read. */
-	if (owner && test_bit(TAINT_OOT_MODULE, &owner->taints))
-		return false;
 #if IS_ENABLED(CONFIG_UNICODE)
 	/* ->d_hash() and ->d_compare() read these tables, which go at once. */
 	if (sb->s_encoding)
