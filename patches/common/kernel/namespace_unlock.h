@@ -147,6 +147,13 @@ static bool nobody_can_tell(const struct mount *m)
 	       (root == m->mnt.mnt_sb->s_root || (d_is_dir(root) && !d_unhashed(root)));
 }
 
+/* What umount(2) takes off is down when that returns, in each mode. */
+static bool may_be_late(const struct mount *m)
+{
+	return nobody_can_tell(m) ||
+	       (nsproxy_defer_all() && !(m->mnt.mnt_flags & MNT_SYNC_UMOUNT));
+}
+
 static void leave_no_more(struct super_block *sb)
 {
 	atomic_dec(&sb->s_left);
@@ -183,7 +190,7 @@ static enum nsproxy_defer_stat put_one(struct mount *m, bool for_good)
 	}
 	if (!for_good)
 		return LOOK_AGAIN;
-	if (list_empty(&m->mnt_mounts) && (nsproxy_defer_all() || nobody_can_tell(m)))
+	if (list_empty(&m->mnt_mounts) && may_be_late(m))
 		return leave(m);
 	if (is_left(m))
 		return NSPROXY_DEFER_STAT_WAITED_SUPERBLOCK;
