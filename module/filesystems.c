@@ -14,15 +14,17 @@
  * file systems that stay mounted, with walkers inside. What is left is the file
  * system's own, sb->s_fs_info above all, which goes in ->put_super() or ->kill_sb().
  *
- * So here are those that were read, in Linux 5.10.262, 6.1.192, 6.12.95, 7.2.13 and
- * 7.3.4, each with the reason. The others get the grace period, as they always did;
- * Documentation/filesystems.rst has them, too.
+ * So here are those that were read, in Linux 4.14.325, 4.19.222, 5.4.273, 5.10.262,
+ * 5.15.135, 6.1.192, 6.6.87, 6.12.95, 7.2.13 and 7.3.4, each with the reason. The others
+ * get the grace period, as they always did; Documentation/filesystems.rst has them, too.
  */
 #include <linux/bits.h>
 #include <linux/dcache.h>
 #include <linux/fs.h>
 #include <linux/kernel.h>
+#include <linux/list.h>
 #include <linux/module.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/user_namespace.h>
 #include <linux/version.h>
@@ -39,10 +41,17 @@
 enum {
 	version		= LINUX_VERSION_CODE,
 	everywhere	= 1,
+	/* ->free_inode(), and what went by RCU from then on. */
+	from_5_2	= version >= KERNEL_VERSION(5, 2, 0),
+	from_5_10	= version >= KERNEL_VERSION(5, 10, 0),
+	/* Later 5.15.y may have what 6.1 has. */
+	up_to_5_15_135	= version <= KERNEL_VERSION(5, 15, 135),
 	before_6_2	= version < KERNEL_VERSION(6, 2, 0),
+	/* Nor may 6.6.y after this be like it, or 6.2 to 6.5. */
+	on_6_6		= version >= KERNEL_VERSION(6, 6, 0) && version <= KERNEL_VERSION(6, 6, 87),
 	/* Al Viro's series for walkers that run into a umount. */
 	from_6_9	= version >= KERNEL_VERSION(6, 9, 0),
-	on_5_10		= version < KERNEL_VERSION(5, 11, 0),
+	on_5_10		= from_5_10 && version < KERNEL_VERSION(5, 11, 0),
 	on_6_1_192	= before_6_2 && version >= KERNEL_VERSION(6, 1, 192),
 	before_6_13	= version < KERNEL_VERSION(6, 13, 0),
 	on_6_12		= version >= KERNEL_VERSION(6, 12, 0) && before_6_13,
@@ -72,23 +81,25 @@ static const struct filesystem filesystems[] = {
 	{ "debugfs", everywhere }, { "securityfs", everywhere }, { "configfs", everywhere },
 	{ "pstore", everywhere }, { "fusectl", everywhere }, { "binfmt_misc", everywhere },
 	{ "nsfs", everywhere }, { "binder", everywhere }, { "rpc_pipefs", everywhere },
-	{ "squashfs", everywhere }, { "erofs", everywhere }, { "udf", everywhere },
+	{ "squashfs", everywhere }, { "erofs", from_5_2 }, { "udf", everywhere },
 	{ "minix", everywhere }, { "romfs", everywhere }, { "cramfs", everywhere },
-	{ "zonefs", everywhere }, { "jffs2", everywhere },
+	{ "zonefs", everywhere },
+	/* Before 5.2 some that free the text of a symlink at once. */
+	{ "jffs2", from_5_2 },
 	{ "bpf", everywhere }, /* On 6.12 it frees inodes at once: see fits(). */
 	/* ... and with case folding two hooks, which read sb->s_encoding. */
 	{ "tmpfs", everywhere, FOLDS_CASE },
 	/* ... with encryption one, which reads d_flags. */
-	{ "f2fs", everywhere, FOLDS_CASE }, { "ubifs", everywhere },
+	{ "f2fs", everywhere, FOLDS_CASE }, { "ubifs", from_5_2 },
 	{ "bcachefs", on_6_12, FOLDS_CASE },
 	/*
-	 * As f2fs on 5.10. Later ext4_get_link() reads the sbi and its counters, which
+	 * As f2fs up to 5.15. Later ext4_get_link() reads the sbi and its counters, which
 	 * ext4_put_super() frees at once, up to the second round. ext4 may be the
 	 * driver of the other two.
 	 */
-	{ "ext4", on_5_10 || second_round, FOLDS_CASE },
-	{ "ext3", on_5_10 || second_round, FOLDS_CASE },
-	{ "ext2", on_5_10 || second_round, FOLDS_CASE },
+	{ "ext4", up_to_5_15_135 || second_round, FOLDS_CASE },
+	{ "ext3", up_to_5_15_135 || second_round, FOLDS_CASE },
+	{ "ext2", up_to_5_15_135 || second_round, FOLDS_CASE },
 	/* No hooks; ->get_link() leaves, or reads what xfs_inode_free_callback() frees. */
 	{ "xfs", everywhere, OWN_CALL_RCU },
 	/* All hooks leave RCU mode before they read anything. */
@@ -99,21 +110,28 @@ static const struct filesystem filesystems[] = {
 	/* Hooks that read their arguments only, and constant tables. */
 	{ "iso9660", everywhere }, { "hfs", everywhere }, { "efivarfs", everywhere },
 	{ "selinuxfs", everywhere },
-	/* ->permission() reads the inode's glock: gfs2_glock_dealloc() is an RCU callback. */
-	{ "gfs2", everywhere },
+	/*
+	 * ->permission() reads the inode's glock: gfs2_glock_dealloc() is an RCU callback.
+	 * Before, it follows ->i_gl without a look whether that is gone.
+	 */
+	{ "gfs2", from_5_10 },
 	/* The sbi with the tables of characters goes by call_rcu(), in fat_put_super(). */
 	{ "vfat", everywhere }, { "msdos", everywhere },
 	/* The same; what is in between was not read. */
 	{ "exfat", before_6_2 || from_6_9 },
 	/* The same, in time; before, hfsplus_put_super() frees all at once. */
 	{ "hfsplus", from_6_9 },
-	/* The sbi goes by kfree_rcu(); ->d_manage() compares sbi->oz_pgrp only. */
-	{ "autofs", everywhere },
+	/*
+	 * The sbi goes by kfree_rcu(); ->d_manage() compares sbi->oz_pgrp, and reads what
+	 * the dentry has, which before 5.2 autofs_free_ino() frees at once.
+	 */
+	{ "autofs", from_5_2 },
 	/*
 	 * ovl_free_fs() waits for a grace period, in kern_unmount_array(), before it
 	 * frees ofs with layers and creds, and lets go of the layers' file systems.
+	 * Before 5.10 it does not.
 	 */
-	{ "overlay", before_6_2 || from_6_9 },
+	{ "overlay", (from_5_10 && before_6_2) || on_6_6 || from_6_9 },
 	/* ->permission() and /proc/self read fs_info: kfree_rcu() in proc_kill_sb(). */
 	{ "proc", from_6_9 },
 	/* ->permission() reads fuse_mount, fuse_conn, its user_ns: all by RCU, in time. */
@@ -138,7 +156,13 @@ static bool is_in_tree(const struct super_block *sb)
 {
 	const struct module *owner = sb->s_type->owner;
 
-	return !owner || !(owner->taints & BIT(TAINT_OOT_MODULE));
+	if (!owner)
+		return true;
+#if defined(NSD_HAVE_RCU_SCHED) && defined(CONFIG_PREEMPT)
+	/* free_module() waits for readers of another kind than walkers are. */
+	return false;
+#endif
+	return !(owner->taints & BIT(TAINT_OOT_MODULE));
 }
 
 /* What the VFS itself, or a security module, reads of the superblock in RCU mode. */
@@ -161,19 +185,22 @@ static bool superblock_outlives_walkers(const struct super_block *sb)
 
 static bool fits(const struct super_block *sb, unsigned int flags)
 {
-	const struct super_operations *ops = sb->s_op;
+	const struct super_operations __maybe_unused *ops = sb->s_op;
 	const struct dentry *root = sb->s_root;
 
-#if IS_ENABLED(CONFIG_UNICODE)
-	if (flags & FOLDS_CASE && sb->s_encoding && !second_round)
+	if (flags & FOLDS_CASE && nsd_sb_folds_case(sb) && !second_round)
 		return false;
-#endif
 	if (flags & IF_NO_HOOKS &&
 	    (root->d_flags & (DCACHE_OP_HASH | DCACHE_OP_COMPARE | DCACHE_OP_REVALIDATE) ||
 	     d_inode(root)->i_op->permission))
 		return false;
-	/* Without ->free_inode(), ->destroy_inode() frees the inode, at once. */
+#ifdef NSD_HAVE_FREE_INODE
+	/* Without it, ->destroy_inode() frees the inode, at once. */
 	return !ops->destroy_inode || ops->free_inode || flags & OWN_CALL_RCU;
+#else
+	/* Then all of those above do call_rcu() themselves. */
+	return true;
+#endif
 }
 
 /**
@@ -199,6 +226,41 @@ bool nsd_filesystem_is_safe(const struct super_block *sb)
 	return false;
 }
 
+/* Superblocks may have any number of inodes, and this is under a spinlock. */
+#define MAX_INODES_LOOKED_AT	512
+
+/* Where nothing counts them: who watches an inode has it stay in memory. */
+static bool __maybe_unused has_watched_inode(struct super_block *sb)
+{
+	bool watched = false;
+	struct inode *inode;
+	int i = 0;
+
+	spin_lock(&sb->s_inode_list_lock);
+	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
+		watched = inode->i_fsnotify_mask || ++i > MAX_INODES_LOOKED_AT;
+		if (watched)
+			break;
+	}
+	spin_unlock(&sb->s_inode_list_lock);
+	return watched;
+}
+
+/* Has anybody a watch in it that is told of the umount? If in doubt, yes. */
+static bool is_watched(struct super_block *sb)
+{
+#ifndef CONFIG_FSNOTIFY
+	return false;
+#elif defined(NSD_HAVE_SB_CONNECTORS)
+	return atomic_long_read(&sb->s_fsnotify_connectors);
+#elif defined(NSD_HAVE_SB_FSNOTIFY_INFO)
+	/* It stays once there was one. */
+	return READ_ONCE(sb->s_fsnotify_info);
+#else
+	return has_watched_inode(sb);
+#endif
+}
+
 /**
  * nsd_filesystem_may_be_late - can no program tell when it is shut down?
  * @sb: its superblock
@@ -211,7 +273,7 @@ bool nsd_filesystem_is_safe(const struct super_block *sb)
  * Context: any; does not sleep.
  * Return: true if nobody can tell.
  */
-bool nsd_filesystem_may_be_late(const struct super_block *sb)
+bool nsd_filesystem_may_be_late(struct super_block *sb)
 {
-	return !strcmp(sb->s_type->name, "proc") && !nsd_sb_is_watched(sb);
+	return !strcmp(sb->s_type->name, "proc") && !is_watched(sb);
 }

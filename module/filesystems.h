@@ -7,6 +7,6 @@
 struct super_block;
 
 bool nsd_filesystem_is_safe(const struct super_block *sb);
-bool nsd_filesystem_may_be_late(const struct super_block *sb);
+bool nsd_filesystem_may_be_late(struct super_block *sb);
 
 #endif /* NSD_FILESYSTEMS_H */

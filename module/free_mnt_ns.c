@@ -21,13 +21,13 @@
 #include <linux/printk.h>
 #include <linux/proc_ns.h>
 #include <linux/rcupdate.h>
-#include <linux/refcount.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/srcu.h>
 #include <linux/string.h>
 #include <linux/user_namespace.h>
 
+#include "compat/compat.h"
 #include "compat/kcall.h"
 #include "free_mnt_ns.h"
 #include "mount.h"
@@ -36,10 +36,6 @@
 
 DEFINE_KCALL(nsd_free_mnt_ns, void (struct mnt_namespace *ns));
 DEFINE_KCALL(nsd_dec_ucount, void (struct ucounts *ucounts, enum ucount_type type));
-DEFINE_KCALL(nsd_from_mnt_ns, struct ns_common *(struct mnt_namespace *ns));
-
-/* Where struct ns_common is in struct mnt_namespace. */
-static size_t ns_common_offset;
 
 /*
  * What a dead namespace counts against when it is freed. dec_ucount() goes up the
@@ -47,6 +43,11 @@ static size_t ns_common_offset;
  */
 static struct user_namespace nowhere;
 static struct ucounts uncounted = { .ns = &nowhere };
+
+static struct ns_common *common_of(struct mnt_namespace *ns)
+{
+	return (void *)ns + nsd_layout.ns_common;
+}
 
 static struct ucounts **ucounts_of(struct mnt_namespace *ns)
 {
@@ -69,7 +70,7 @@ static refcount_t *passive_of(struct mnt_namespace *ns)
  */
 static struct llist_node *room_in(struct mnt_namespace *ns)
 {
-	return (struct llist_node *)&kcall(nsd_from_mnt_ns)(ns)->stashed;
+	return (struct llist_node *)&common_of(ns)->stashed;
 }
 
 /*
@@ -137,7 +138,7 @@ void nsd_release_mnt_ns(struct llist_node *node)
 	struct ns_common *ns = container_of((void *)node, struct ns_common, stashed);
 
 	memset(&ns->stashed, 0, sizeof(ns->stashed));
-	free_memory((void *)ns - ns_common_offset);
+	free_memory((void *)ns - nsd_layout.ns_common);
 }
 
 /**
@@ -152,15 +153,16 @@ void nsd_set_free_mnt_ns(unsigned long address)
 }
 
 /* Look at a namespace of which the answers are known, as check_layout() does. */
-static int check_ns_layout(struct mnt_namespace *ns)
+static int check_ns_layout(struct mnt_namespace *ns, const struct proc_ns_operations *ops)
 {
-	struct ns_common *common = kcall(nsd_from_mnt_ns)(ns);
-	struct user_namespace *owner = common->ops->owner(common);
+	struct ns_common *common = common_of(ns);
 	const char *what = NULL;
 
-	if (user_ns_of(ns) != owner)
+	if (common->ops != ops)
+		what = "what namespaces have in common";
+	else if (user_ns_of(ns) != ops->owner(common))
 		what = "the user namespace";
-	else if (!*ucounts_of(ns) || (*ucounts_of(ns))->ns != owner)
+	else if (!*ucounts_of(ns) || (*ucounts_of(ns))->ns != user_ns_of(ns))
 		what = "the counters of its user";
 	else if (nsd_layout.ns_passive && !refcount_read(passive_of(ns)))
 		what = "the passive count";
@@ -179,16 +181,14 @@ static int check_ns_layout(struct mnt_namespace *ns)
  */
 int nsd_free_mnt_ns_init(void)
 {
-	static const char * const names[] = { "from_mnt_ns", "dec_ucount" };
-	struct mnt_namespace *ns = current->nsproxy->mnt_ns;
+	static const char * const names[] = { "dec_ucount", "mntns_operations" };
 	unsigned long found[ARRAY_SIZE(names)];
 	int err;
 
 	err = nsd_symbols_need(names, found, ARRAY_SIZE(names));
 	if (err)
 		return err;
-	kcall_set(nsd_from_mnt_ns, found[0]);
-	kcall_set(nsd_dec_ucount, found[1]);
-	ns_common_offset = (void *)kcall(nsd_from_mnt_ns)(ns) - (void *)ns;
-	return check_ns_layout(ns);
+	kcall_set(nsd_dec_ucount, found[0]);
+	return check_ns_layout(current->nsproxy->mnt_ns,
+			       (const struct proc_ns_operations *)found[1]);
 }

@@ -124,7 +124,8 @@ int nsd_hooks_resolve(void)
 		for (name = hook->names; *name && !hook->address; name++)
 			hook->address = nsd_symbol(*name);
 		if (hook->address) {
-			hook->set_original(hook->address);
+			if (hook->set_original)
+				hook->set_original(hook->address);
 		} else if (!hook->optional) {
 			pr_err("this kernel has no function %s\n", hook->names[0]);
 			return -ENOENT;

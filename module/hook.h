@@ -12,7 +12,8 @@ struct pt_regs;
  * @replacement: what runs in its place; same signature
  * @wanted: decides for one call, from its arguments, whether the replacement
  *	runs; NULL means always. Called from ftrace, so it must not sleep.
- * @set_original: told the address by which the replacement reaches the original
+ * @set_original: told the address by which the replacement reaches the original; NULL
+ *	if it does not
  * @optional: a kernel without this function is no reason to refuse
  * @unless: a kernel with this symbol does by itself what the replacement is for, and
  *	the function is left alone

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Since 5.10: inc_ucount() taken over, for the dead that are counted still
+ * Since 4.9: inc_ucount() taken over, for the dead that are counted still
  *
  * A namespace counts against user.max_*_namespaces until it is freed, and four
  * kinds are freed by work items and RCU callbacks of the kernel's own, some time
@@ -47,12 +47,12 @@
 #include <linux/ptrace.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
-#include <linux/sched/signal.h>
 #include <linux/srcu.h>
 #include <linux/user_namespace.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
+#include "compat/compat.h"
 #include "compat/kcall.h"
 #include "inc_ucount.h"
 #include "symbols.h"
@@ -113,7 +113,7 @@ static const unsigned int plans[][NR_STEPS] = {
 	[UCOUNT_PID_NAMESPACES] = { RCU, RCU, RCU },
 	[UCOUNT_IPC_NAMESPACES] = { IPC },
 	[UCOUNT_NET_NAMESPACES] = { NET, RCU, NET },
-	[UCOUNT_TIME_NAMESPACES] = { 0 },
+	[NSD_LAST_NAMESPACE] = { 0 },
 };
 
 /* A call that was refused. */
@@ -321,9 +321,9 @@ struct ucounts *nsd_replace_inc_ucount(struct user_namespace *ns, kuid_t uid,
  */
 bool nsd_wants_inc_ucount(struct pt_regs *regs)
 {
-	enum ucount_type type = regs_get_kernel_argument(regs, 2);
+	enum ucount_type type = nsd_third_argument(regs);
 
-	return type <= UCOUNT_TIME_NAMESPACES && nsproxy_defer_enabled() &&
+	return type <= NSD_LAST_NAMESPACE && nsproxy_defer_enabled() &&
 	       !(current->flags & PF_KTHREAD);
 }
 

@@ -8,9 +8,11 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/errno.h>
+#include <linux/fs_pin.h>
 #include <linux/kernel.h>
 #include <linux/list.h>
 #include <linux/mount.h>
+#include <linux/ns_common.h>
 #include <linux/printk.h>
 #include <linux/rbtree.h>
 #include <linux/refcount.h>
@@ -37,7 +39,13 @@ static const struct wanted in_mount[] = {
 	WANT("mnt", mnt, sizeof(struct vfsmount)),
 	WANT("mnt_rcu", mnt_rcu, sizeof(struct callback_head)),
 	WANT("mnt_ns", mnt_ns, sizeof(void *)),
+#ifdef NSD_HAVE_UMOUNT_PIN
+	WANT("mnt_mp_list", mnt_umount, sizeof(struct hlist_node)),
+	WANT("mnt_umount", mnt_pin, sizeof(struct fs_pin)),
+	WANT("mnt_pins", mnt_pins, sizeof(struct hlist_head)),
+#else
 	WANT("mnt_umount", mnt_umount, sizeof(struct hlist_node)),
+#endif
 	WANT("mnt_parent", mnt_parent, sizeof(void *)),
 	WANT("mnt_mounts", mnt_mounts, sizeof(struct list_head)),
 	WANT("mnt_child", mnt_child, sizeof(struct list_head)),
@@ -105,7 +113,8 @@ static int find_in_ns(struct reader *r, struct nsd_mount_layout *layout)
 	err = nsd_btf_struct(&r->btf, "mnt_namespace", &r->ns);
 	if (err)
 		return err;
-	err = find(r, &r->ns, "user_ns", sizeof(void *), &layout->ns_user_ns) ?:
+	err = find(r, &r->ns, "ns", sizeof(struct ns_common), &layout->ns_common) ?:
+	      find(r, &r->ns, "user_ns", sizeof(void *), &layout->ns_user_ns) ?:
 	      find(r, &r->ns, "ucounts", sizeof(void *), &layout->ns_ucounts);
 	if (!err && find(r, &r->ns, "passive", sizeof(refcount_t), &layout->ns_passive))
 		layout->ns_passive = 0;

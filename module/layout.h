@@ -2,11 +2,20 @@
 #ifndef NSD_LAYOUT_H
 #define NSD_LAYOUT_H
 
+#include <linux/errno.h>
 #include <linux/types.h>
 
 #include "mount.h"
 
+#ifdef NSD_HAVE_BTF
 int nsd_layout_from_btf(struct nsd_mount_layout *layout, const void *btf, size_t size);
+#else
+static inline int nsd_layout_from_btf(struct nsd_mount_layout *layout, const void *btf,
+				      size_t size)
+{
+	return -EOPNOTSUPP;
+}
+#endif
 
 #ifdef NSD_HAVE_MOUNT_H
 extern const struct nsd_mount_layout nsd_built_layout;

@@ -22,7 +22,13 @@ const struct nsd_mount_layout nsd_built_layout = {
 	.room		= offsetof(struct mount, mnt_rcu),
 #endif
 	.mnt_ns		= offsetof(struct mount, mnt_ns),
+#ifdef NSD_HAVE_UMOUNT_PIN
+	.mnt_umount	= offsetof(struct mount, mnt_mp_list),
+	.mnt_pin	= offsetof(struct mount, mnt_umount),
+	.mnt_pins	= offsetof(struct mount, mnt_pins),
+#else
 	.mnt_umount	= offsetof(struct mount, mnt_umount),
+#endif
 	.mnt_parent	= offsetof(struct mount, mnt_parent),
 	.mnt_mounts	= offsetof(struct mount, mnt_mounts),
 	.mnt_child	= offsetof(struct mount, mnt_child),
@@ -48,6 +54,7 @@ const struct nsd_mount_layout nsd_built_layout = {
 	.gets		= offsetof(struct mnt_pcp, mnt_count),
 	.puts		= offsetof(struct mnt_pcp, mnt_count),
 #endif
+	.ns_common	= offsetof(struct mnt_namespace, ns),
 	.ns_user_ns	= offsetof(struct mnt_namespace, user_ns),
 	.ns_ucounts	= offsetof(struct mnt_namespace, ucounts),
 #ifdef NSD_HAVE_MNT_NS_PASSIVE

@@ -65,6 +65,7 @@ static seqlock_t *lock;
 DEFINE_KCALL(nsd_cleanup_mnt, void (struct callback_head *head));
 /* The same, for the kernel to call. */
 static task_work_func_t cleanup_mnt;
+DEFINE_KCALL(nsd_task_work_add, typeof(task_work_add));
 
 static void *member(struct mount *m, u32 offset)
 {
@@ -178,6 +179,31 @@ int nsd_mount_count(struct mount *m)
 	return gets - puts;
 }
 
+static void add(struct mount *m, u32 offset, int by)
+{
+#ifdef CONFIG_SMP
+	int __percpu *pcp = *(void __percpu **)member(m, nsd_layout.pcp) + offset;
+
+	this_cpu_add(*pcp, by);
+#else
+	/* As mnt_add_count() does. */
+	preempt_disable();
+	*counter(m, offset, 0) += by;
+	preempt_enable();
+#endif
+}
+
+/**
+ * nsd_mount_get - get one more reference
+ * @m: the mount
+ *
+ * Context: any.
+ */
+void nsd_mount_get(struct mount *m)
+{
+	add(m, nsd_layout.gets, 1);
+}
+
 /**
  * nsd_mount_drop - drop one reference, which is not the last
  * @m: the mount, with no namespace and under nsd_lock_mounts()
@@ -186,18 +212,7 @@ int nsd_mount_count(struct mount *m)
  */
 void nsd_mount_drop(struct mount *m)
 {
-	int by = nsd_layout.puts == nsd_layout.gets ? -1 : 1;
-
-#ifdef CONFIG_SMP
-	int __percpu *pcp = *(void __percpu **)member(m, nsd_layout.pcp) + nsd_layout.puts;
-
-	this_cpu_add(*pcp, by);
-#else
-	/* As mnt_add_count() does. */
-	preempt_disable();
-	*counter(m, nsd_layout.puts, 0) += by;
-	preempt_enable();
-#endif
+	add(m, nsd_layout.puts, nsd_layout.puts == nsd_layout.gets ? -1 : 1);
 }
 
 /**
@@ -243,6 +258,17 @@ struct mount *nsd_mount_next_connected(struct mount *m, struct mount *top)
 }
 
 /**
+ * nsd_mount_leave_ns - have all that put a mount from now on come for mount_lock
+ * @m: the mount; nsd_lock_mounts() comes next
+ *
+ * Context: any.
+ */
+void nsd_mount_leave_ns(struct mount *m)
+{
+	WRITE_ONCE(*(struct mnt_namespace **)member(m, nsd_layout.mnt_ns), NULL);
+}
+
+/**
  * nsd_mount_doom - what the final mntput() does under the lock
  * @m: the mount, plain, with one reference, under nsd_lock_mounts()
  *
@@ -256,6 +282,20 @@ void nsd_mount_doom(struct mount *m)
 	nsd_mount_drop(m);
 	nsd_vfsmount(m)->mnt_flags |= MNT_DOOMED;
 	leave_sb(m);
+}
+
+/**
+ * nsd_add_task_work - have the current task do something on its way to user space
+ * @work: room for that, until it is done
+ * @func: what
+ *
+ * Context: process context.
+ * Return: false if the task will not be on that way any more.
+ */
+bool nsd_add_task_work(struct callback_head *work, task_work_func_t func)
+{
+	init_task_work(work, func);
+	return !kcall(nsd_task_work_add)(current, work, TWA_RESUME);
 }
 
 /**
@@ -280,10 +320,7 @@ void nsd_mount_cleanup(struct mount *m)
  */
 bool nsd_mount_cleanup_later(struct mount *m)
 {
-	struct callback_head *work = member(m, nsd_layout.mnt_rcu);
-
-	init_task_work(work, cleanup_mnt);
-	return !task_work_add(current, work, TWA_RESUME);
+	return nsd_add_task_work(member(m, nsd_layout.mnt_rcu), cleanup_mnt);
 }
 
 /**
@@ -448,7 +485,7 @@ static int check_path(const struct path *path)
 	const char *what;
 
 	nsd_lock_mounts();
-	what = find_odd((void *)path->mnt - nsd_layout.mnt);
+	what = find_odd(nsd_mount_of(path->mnt));
 	nsd_unlock_mounts();
 	if (!what)
 		return 0;
@@ -487,7 +524,9 @@ static int check_layout(void)
  */
 int nsd_mount_init(void)
 {
-	static const char * const names[] = { "mount_lock", "__cleanup_mnt" };
+	static const char * const names[] = {
+		"mount_lock", "__cleanup_mnt", "task_work_add",
+	};
 	unsigned long found[ARRAY_SIZE(names)];
 	int err;
 
@@ -499,5 +538,6 @@ int nsd_mount_init(void)
 	lock = (seqlock_t *)found[0];
 	cleanup_mnt = (task_work_func_t)found[1];
 	kcall_set(nsd_cleanup_mnt, found[1]);
+	kcall_set(nsd_task_work_add, found[2]);
 	return check_layout();
 }

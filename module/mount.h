@@ -4,6 +4,7 @@
 
 #include <linux/list.h>
 #include <linux/mount.h>
+#include <linux/task_work.h>
 #include <linux/types.h>
 
 /* Private to fs/: only its members' places are known here, see nsd_mount_init(). */
@@ -16,7 +17,10 @@ struct mount;
  * @room: for a struct callback_head or a list node, from when it is unmounted to
  *	the final put
  * @mnt_ns: the mount namespace, NULL once unmounted
- * @mnt_umount: struct hlist_node, on the list of what is unmounted
+ * @mnt_umount: struct hlist_node, on the list of what is unmounted; where that is kept
+ *	by pins (4.1 to 5.2) another one, mnt_mp_list, which is free then
+ * @mnt_pin: struct fs_pin that keeps the mount from when it is unmounted, or 0
+ * @mnt_pins: struct hlist_head, of what is pinned to the mount, or 0
  * @mnt_parent: the mount that it was connected to
  * @mnt_mounts: struct list_head, children that stayed connected
  * @mnt_child: struct list_head, in the list of those of the parent
@@ -29,7 +33,8 @@ struct mount;
  * @gets: in these, or on UP in struct mount itself, the reference counter
  * @puts: the same for what was put where these are counted apart (since 7.2),
  *	or equal to @gets
- * @ns_user_ns: in struct mnt_namespace, the user namespace that owns it
+ * @ns_common: in struct mnt_namespace, struct ns_common
+ * @ns_user_ns: the user namespace that owns it
  * @ns_ucounts: what it is counted by
  * @ns_passive: refcount_t for its memory, or 0 (before 6.11)
  *
@@ -41,6 +46,8 @@ struct nsd_mount_layout {
 	u32 room;
 	u32 mnt_ns;
 	u32 mnt_umount;
+	u32 mnt_pin;
+	u32 mnt_pins;
 	u32 mnt_parent;
 	u32 mnt_mounts;
 	u32 mnt_child;
@@ -51,6 +58,7 @@ struct nsd_mount_layout {
 	u32 pcp;
 	u32 gets;
 	u32 puts;
+	u32 ns_common;
 	u32 ns_user_ns;
 	u32 ns_ucounts;
 	u32 ns_passive;
@@ -62,6 +70,11 @@ extern struct nsd_mount_layout nsd_layout;
 static inline struct vfsmount *nsd_vfsmount(struct mount *m)
 {
 	return (void *)m + nsd_layout.mnt;
+}
+
+static inline struct mount *nsd_mount_of(struct vfsmount *mnt)
+{
+	return (void *)mnt - nsd_layout.mnt;
 }
 
 static inline void *nsd_mount_room(struct mount *m)
@@ -88,10 +101,13 @@ int nsd_mount_init(void);
 void nsd_lock_mounts(void);
 void nsd_unlock_mounts(void);
 int nsd_mount_count(struct mount *m);
+void nsd_mount_get(struct mount *m);
 void nsd_mount_drop(struct mount *m);
 bool nsd_mount_is_plain(struct mount *m);
 struct mount *nsd_mount_next_connected(struct mount *m, struct mount *top);
+void nsd_mount_leave_ns(struct mount *m);
 void nsd_mount_doom(struct mount *m);
+bool nsd_add_task_work(struct callback_head *work, task_work_func_t func);
 void nsd_mount_cleanup(struct mount *m);
 bool nsd_mount_cleanup_later(struct mount *m);
 void nsd_mount_let_walkers_hold(struct mount *m);

@@ -59,7 +59,6 @@
 #include <linux/string.h>
 #include <linux/task_work.h>
 #include <linux/wait.h>
-#include <linux/wait_bit.h>
 #include <linux/workqueue.h>
 
 #include <trace/events/nsproxy_defer.h>
@@ -67,6 +66,7 @@
 #include "compat/compat.h"
 #include "compat/gp.h"
 #include "compat/kcall.h"
+#include "compat/umount_pin.h"
 #include "filesystems.h"
 #include "free_mnt_ns.h"
 #include "inc_ucount.h"
@@ -75,7 +75,12 @@
 #include "symbols.h"
 #include "takeover.h"
 
+#ifdef NSD_HAVE_UMOUNT_PIN
+DEFINE_KCALL(nsd_umount_tree, void (struct mount *m, int how));
+#else
 DEFINE_KCALL(nsd_namespace_unlock, void (void));
+#endif
+DEFINE_KCALL(nsd_flush_delayed_fput, void (void));
 
 /* The kernel's list of what is being unmounted, under namespace_sem. */
 static struct hlist_head *unmounted;
@@ -90,8 +95,15 @@ static struct delayed_work *delayed_mntput_work;
 /* How many mounts are looked at in one hold of mount_lock. */
 #define MOUNTS_AT_A_TIME	16
 
+#ifdef NSD_HAVE_UMOUNT_PIN
+/* The last task that took a list with it, if it has it still, and the last mount there. */
+static struct task_struct *collector;
+static struct hlist_node *collected;
+#endif
+
 /* Lists that tasks have with them, as task work. */
 static atomic_t looks = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(looked);
 
 /*
  * What is left, by superblock: the mounts that wait for their grace period, and
@@ -192,13 +204,14 @@ static bool is_alone(struct mount *m, int own)
 	struct mount *child = m;
 	int i;
 
-	if (nsd_mount_count(m) != 1 + own)
+	if (nsd_mount_count(m) != 1 + own || nsd_mount_is_pinned(m))
 		return false;
 	for (i = 0; i < MAX_CONNECTED; i++) {
 		child = nsd_mount_next_connected(child, m);
 		if (!child)
 			return true;
-		if (nsd_mount_count(child) != 1 || !needs_no_gp(child))
+		if (nsd_mount_count(child) != 1 || nsd_mount_is_pinned(child) ||
+		    !needs_no_gp(child))
 			return false;
 	}
 	return false;
@@ -362,7 +375,8 @@ static void finish_all(struct sorted *sorted)
 
 	hlist_for_each_safe(node, next, &sorted->finish.list) {
 		m = nsd_mount_of_umount(node);
-		if (!nsd_mount_cleanup_later(m))
+		/* As mntput() does. */
+		if (nsd_vfsmount(m)->mnt_flags & MNT_INTERNAL || !nsd_mount_cleanup_later(m))
 			nsd_mount_cleanup(m);
 	}
 	hlist_for_each_safe(node, next, &sorted->put.list)
@@ -374,7 +388,8 @@ static void leave_all(struct sorted *sorted)
 	struct llist_node *node, *next;
 	struct mount *m;
 
-	llist_for_each_safe(node, next, llist_del_all(&sorted->leave)) {
+	for (node = llist_del_all(&sorted->leave); node; node = next) {
+		next = node->next;
 		if (nsproxy_defer_queue(node, false))
 			continue;
 		m = nsd_mount_of_room(node);
@@ -427,11 +442,7 @@ static void wait_for_all(struct hlist_head *list)
 /* A list goes with its first mount, in which there is room for that. */
 static bool look_later(struct hlist_head *list, task_work_func_t look)
 {
-	struct callback_head *work =
-		nsd_mount_room(nsd_mount_of_umount(list->first));
-
-	init_task_work(work, look);
-	return !task_work_add(current, work, TWA_RESUME);
+	return nsd_add_task_work(nsd_mount_room(nsd_mount_of_umount(list->first)), look);
 }
 
 /* The first mount of the list. */
@@ -443,7 +454,7 @@ static struct hlist_node *list_of(struct callback_head *look)
 static void looked_at_all(void)
 {
 	if (atomic_dec_and_test(&looks))
-		wake_up_var(&looks);
+		wake_up_all(&looked);
 }
 
 static void second_look(struct callback_head *look)
@@ -462,6 +473,11 @@ static void first_look(struct callback_head *look)
 	struct sorted sorted = {};
 	bool over = true;
 
+#ifdef NSD_HAVE_UMOUNT_PIN
+	/* Under namespace_sem it is set by others, to others. */
+	cmpxchg(&collector, current, NULL);
+#endif
+	nsd_leave_mountpoints(list_of(look));
 	sort_list(list_of(look), false, &sorted);
 	if (!hlist_empty(&sorted.held.list)) {
 		over = !look_later(&sorted.held.list, second_look);
@@ -473,6 +489,45 @@ static void first_look(struct callback_head *look)
 		looked_at_all();
 }
 
+/* Has the current task look at them later, unless it is past its task work. */
+static bool carry(struct hlist_head *list)
+{
+	if (hlist_empty(list))
+		return true;
+	atomic_inc(&looks);
+	if (look_later(list, first_look))
+		return true;
+	looked_at_all();
+	return false;
+}
+
+#ifdef NSD_HAVE_UMOUNT_PIN
+/*
+ * Here namespace_unlock() is so short that compilers put it into its callers, but the
+ * list, all that it looks at, is as empty after umount_tree(). That is called under
+ * mount_lock, so the rest is for later, and maybe for more than one tree, which shall
+ * wait for one grace period together, if at all.
+ */
+static void replace_umount_tree(struct mount *m, int how)
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+	struct hlist_head list = HLIST_HEAD_INIT;
+	struct hlist_node *last = NULL;
+
+	kcall(nsd_umount_tree)(m, how);
+	if (READ_ONCE(collector) == current)
+		last = collected;
+	collected = nsd_take_unmounted(unmounted, &list, last);
+	if (!last) {
+		WRITE_ONCE(collector, current);
+		if (!carry(&list)) {
+			WRITE_ONCE(collector, NULL);
+			nsd_put_back_unmounted(&list, unmounted);
+		}
+	}
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+}
+#else
 static void replace_namespace_unlock(void)
 {
 	int idx = srcu_read_lock(&nsd_hook_srcu);
@@ -480,25 +535,50 @@ static void replace_namespace_unlock(void)
 
 	hlist_move_list(unmounted, &list);
 	kcall(nsd_namespace_unlock)();
-	atomic_inc(&looks);
-	/* A task that is past its task work does as ever. */
-	if (!look_later(&list, first_look)) {
+	/* As ever. */
+	if (!carry(&list))
 		wait_for_all(&list);
-		looked_at_all();
-	}
+	srcu_read_unlock(&nsd_hook_srcu, idx);
+}
+#endif
+
+/*
+ * Up to 5.7 an IPC namespace ends with kern_unmount() of its mqueue, in the task that
+ * leaves it last, and a pid namespace with that of its proc, in the one that reaps its
+ * init. That is one more mount out of one more tree, and there is no more to it.
+ */
+static void replace_kern_unmount(struct vfsmount *mnt)
+{
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+	const struct nsd_own nothing = {};
+	struct sorted sorted = {};
+
+	if (IS_ERR_OR_NULL(mnt))
+		goto out;
+	nsd_mount_leave_ns(nsd_mount_of(mnt));
+	nsd_lock_mounts();
+	sort_mount(nsd_mount_of(mnt), &nothing, &sorted);
+	nsd_unlock_mounts();
+	finish_all(&sorted);
+	leave_all(&sorted);
+	wait_for_all(&sorted.wait.list);
+out:
 	srcu_read_unlock(&nsd_hook_srcu, idx);
 }
 
 /*
- * The caller of namespace_unlock() holds namespace_sem. A kernel thread has no way
- * to user space to do it on, and no program waits for it. In mode off somebody may
- * still have to outlast what was left.
+ * A kernel thread has no way to user space to do it on, and no program waits for it. In
+ * mode off somebody may still have to outlast what was left.
  */
-static bool has_unmounted(struct pt_regs *regs)
+static bool may_unmount(struct pt_regs *regs)
 {
-	return !hlist_empty(unmounted) &&
-	       (nsproxy_defer_enabled() || atomic_read(&nr_left)) &&
+	return (nsproxy_defer_enabled() || atomic_read(&nr_left)) &&
 	       !(current->flags & PF_KTHREAD);
+}
+
+static bool is_task_in_mode(struct pt_regs *regs)
+{
+	return nsproxy_defer_enabled() && !(current->flags & PF_KTHREAD);
 }
 
 /*
@@ -570,7 +650,7 @@ static void run_settle(struct work_struct *work)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		flush_delayed_fput();
+		kcall(nsd_flush_delayed_fput)();
 		flush_work(delayed_fput_work);
 		flush_delayed_work(delayed_mntput_work);
 	}
@@ -594,22 +674,53 @@ static int settle(void)
 	return 0;
 }
 
+#ifdef NSD_HAVE_UMOUNT_PIN
+static void set_umount_tree(unsigned long address)
+{
+	kcall_set(nsd_umount_tree, address);
+}
+
+static const char * const umount_tree_names[] = { "umount_tree", NULL };
+#else
+/* The caller of namespace_unlock() holds namespace_sem. */
+static bool has_unmounted(struct pt_regs *regs)
+{
+	return !hlist_empty(unmounted) && may_unmount(regs);
+}
+
 static void set_namespace_unlock(unsigned long address)
 {
 	kcall_set(nsd_namespace_unlock, address);
 }
 
 static const char * const namespace_unlock_names[] = { "namespace_unlock", NULL };
+#endif
 
+static const char * const kern_unmount_names[] = { "kern_unmount", NULL };
 static const char * const free_mnt_ns_names[] = { "free_mnt_ns", NULL };
 static const char * const inc_ucount_names[] = { "inc_ucount", NULL };
 
 struct nsd_hook nsd_hooks[] = {
+#ifdef NSD_HAVE_UMOUNT_PIN
+	{
+		.names = umount_tree_names,
+		.replacement = replace_umount_tree,
+		.wanted = may_unmount,
+		.set_original = set_umount_tree,
+	},
+#else
 	{
 		.names = namespace_unlock_names,
 		.replacement = replace_namespace_unlock,
 		.wanted = has_unmounted,
 		.set_original = set_namespace_unlock,
+	},
+#endif
+	{
+		.names = kern_unmount_names,
+		.replacement = replace_kern_unmount,
+		.wanted = is_task_in_mode,
+		.unless = "free_ipc_work",
 	},
 	{
 		.names = free_mnt_ns_names,
@@ -633,7 +744,7 @@ struct nsd_hook nsd_hooks[] = {
  */
 static bool short_of_memory(void)
 {
-	return si_mem_available() < (long)(totalram_pages() / 8);
+	return si_mem_available() < (long)(nsd_totalram_pages() / 8);
 }
 
 struct nsproxy_defer_ops nsd_ops = {
@@ -656,6 +767,7 @@ int nsd_takeover_init(void)
 {
 	static const char * const names[] = {
 		"unmounted", "delayed_fput_work", "delayed_mntput_work",
+		"flush_delayed_fput",
 	};
 	unsigned long found[ARRAY_SIZE(names)];
 	int err;
@@ -666,8 +778,11 @@ int nsd_takeover_init(void)
 	unmounted = (struct hlist_head *)found[0];
 	delayed_fput_work = (struct work_struct *)found[1];
 	delayed_mntput_work = (struct delayed_work *)found[2];
+	kcall_set(nsd_flush_delayed_fput, found[3]);
 	nsd_gp_init();
 	err = nsd_inc_ucount_init();
+	if (!err)
+		err = nsd_umount_pin_init();
 	if (!err)
 		err = nsd_mount_init();
 	return err ?: nsd_free_mnt_ns_init();
@@ -681,7 +796,7 @@ int nsd_takeover_init(void)
  */
 void nsd_takeover_drain(void)
 {
-	wait_var_event(&looks, !atomic_read(&looks));
+	wait_event(looked, !atomic_read(&looks));
 	cancel_work_sync(&settle_work);
 	nsd_inc_ucount_exit();
 }

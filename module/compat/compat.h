@@ -4,6 +4,7 @@
 
 /* The only place that asks what kernel this is; see probe.mk for the answers. */
 
+#include <linux/dcache.h>
 #include <linux/fs.h>
 #include <linux/fs_struct.h>
 #include <linux/ftrace.h>
@@ -14,8 +15,23 @@
 #include <linux/sched.h>
 #include <linux/srcu.h>
 #include <linux/sysfs.h>
+#include <linux/task_work.h>
+#include <linux/uaccess.h>
+#include <linux/wait.h>
 #ifdef NSD_HAVE_KERNFS
 #include <linux/kernfs.h>
+#endif
+#ifdef NSD_HAVE_SCHED_SIGNAL
+#include <linux/sched/signal.h>
+#endif
+#ifdef NSD_HAVE_REFCOUNT
+#include <linux/refcount.h>
+#else
+#include <linux/atomic.h>
+#define refcount_t atomic_t
+#define refcount_inc atomic_inc
+#define refcount_read atomic_read
+#define refcount_dec_and_test atomic_dec_and_test
 #endif
 
 #ifdef NSD_HAVE_CALL_RCU_HURRY
@@ -48,6 +64,49 @@
 #else
 /* Before 5.11 protection from recursion was the default. */
 #define NSD_FTRACE_FLAGS (FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION_SAFE)
+#endif
+
+/* The third argument of a function that is called. */
+static inline unsigned long nsd_third_argument(struct pt_regs *regs)
+{
+#ifdef NSD_HAVE_KERNEL_ARGUMENT
+	return regs_get_kernel_argument(regs, 2);
+#else
+	return regs->dx;
+#endif
+}
+
+#ifndef NSD_HAVE_KERNEL_NOFAULT
+#define get_kernel_nofault(val, ptr) probe_kernel_read(&(val), ptr, sizeof(val))
+#endif
+
+/* 4.14. */
+#ifndef wait_event_killable_timeout
+#define wait_event_killable_timeout(wq, condition, timeout)			\
+({										\
+	long __ret = timeout;							\
+	if (!___wait_cond_timeout(condition))					\
+		__ret = ___wait_event(wq, ___wait_cond_timeout(condition),	\
+				      TASK_KILLABLE, 0, timeout,		\
+				      __ret = schedule_timeout(__ret));		\
+	__ret;									\
+})
+#endif
+
+#ifndef NSD_HAVE_TWA_RESUME
+#define TWA_RESUME true
+#endif
+
+#ifdef NSD_HAVE_TOTALRAM_PAGES
+#define nsd_totalram_pages() totalram_pages()
+#else
+#define nsd_totalram_pages() totalram_pages
+#endif
+
+#ifdef NSD_HAVE_UCOUNT_TIME
+#define NSD_LAST_NAMESPACE UCOUNT_TIME_NAMESPACES
+#else
+#define NSD_LAST_NAMESPACE UCOUNT_CGROUP_NAMESPACES
 #endif
 
 /* Who changes the instruction pointer need not say so before 3.19. */
@@ -130,20 +189,15 @@ static inline void nsd_unlock_fs(struct fs_struct *fs)
 #endif
 }
 
-/* Has anybody a watch in it that is told of the umount? If in doubt, yes. */
-static inline bool nsd_sb_is_watched(const struct super_block *sb)
+/* Are names in it compared by tables? If in doubt, yes. */
+static inline bool nsd_sb_folds_case(const struct super_block *sb)
 {
-#ifndef CONFIG_FSNOTIFY
+#if !IS_ENABLED(CONFIG_UNICODE)
 	return false;
-#elif defined(NSD_HAVE_SB_INODE_REFS)
-	return atomic_long_read(&sb->s_fsnotify_inode_refs);
-#elif defined(NSD_HAVE_SB_CONNECTORS)
-	return atomic_long_read(&sb->s_fsnotify_connectors);
-#elif defined(NSD_HAVE_SB_FSNOTIFY_INFO)
-	/* It stays once there was one. */
-	return READ_ONCE(sb->s_fsnotify_info);
+#elif defined(NSD_HAVE_SB_ENCODING)
+	return sb->s_encoding;
 #else
-	return true;
+	return sb->s_root->d_flags & (DCACHE_OP_HASH | DCACHE_OP_COMPARE);
 #endif
 }
 

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How many grace periods have passed, on kernels since 4.19
+ * How many grace periods have passed, on kernels since 4.12
  *
  * Both counters are exported, but declared in a header of RCU's own; kernels for
  * one CPU may lack them.
  */
+#include <linux/types.h>
+
 #include "../symbols.h"
 #include "gp.h"
 #include "kcall.h"
 
 DEFINE_KCALL(nsd_normal_seq, unsigned long (void));
 DEFINE_KCALL(nsd_exp_seq, unsigned long (void));
-/* A sequence number's low bits hold a state, see kernel/rcu/rcu.h. */
+/*
+ * A sequence number's low bits hold a state, see kernel/rcu/rcu.h. What there is for
+ * normal grace periods before 4.18 is their number.
+ */
 #define SEQ_STATE_BITS	2
+static unsigned int normal_state_bits = SEQ_STATE_BITS;
 
 /*
  * Where the numbers stood at load. They start below zero and wrap soon after
@@ -32,6 +38,10 @@ void nsd_gp_init(void)
 	unsigned long normal = nsd_symbol("rcu_get_gp_seq");
 	unsigned long expedited = nsd_symbol("rcu_exp_batches_completed");
 
+	if (!normal) {
+		normal = nsd_symbol("rcu_batches_completed");
+		normal_state_bits = 0;
+	}
 	if (!normal || !expedited)
 		return;
 	kcall_set(nsd_normal_seq, normal);
@@ -55,6 +65,6 @@ unsigned long nsd_gp_seq(void)
 		return 0;
 	normal = kcall(nsd_normal_seq)();
 	expedited = kcall(nsd_exp_seq)();
-	return ((normal - normal_at_load) >> SEQ_STATE_BITS) +
+	return ((normal - normal_at_load) >> normal_state_bits) +
 	       ((expedited - exp_at_load) >> SEQ_STATE_BITS);
 }

@@ -21,8 +21,9 @@ ccflags-y += $(call nsd-grep,ftrace.h,FTRACE_OPS_FL_PERMANENT,NSD_HAVE_FTRACE_PE
 ccflags-y += $(call nsd-grep,module.h,bool within_module\b,NSD_HAVE_WITHIN_MODULE)
 # SRCU up to 4.11.
 ccflags-y += $(call nsd-grep,srcu.h,struct delayed_work work;,NSD_HAVE_SRCU_WORK)
-# A wait for tasks that were preempted in code that is to go (3.18).
-nsd-rcu-tasks := $(call nsd-grep,rcupdate.h,synchronize_rcu_tasks,NSD_HAVE_RCU_TASKS)
+# A wait for tasks that were preempted in code that is to go (3.18). Up to 4.10 it is
+# declared where it is not built, too, and has no other name there.
+nsd-rcu-tasks := $(if $(CONFIG_TASKS_RCU)$(call nsd-grep,rcupdate.h,define synchronize_rcu_tasks,y),-DNSD_HAVE_RCU_TASKS)
 ccflags-y += $(nsd-rcu-tasks)
 
 # A superblock's mounts are a list (up to 6.17), a chain of plain pointers later.
@@ -30,11 +31,37 @@ ccflags-y += $(if $(shell grep -rlsE '^\s*struct list_head\s+s_mounts;' $(srctre
 # struct fs_struct has a seqlock_t (since 6.18), or a spinlock and a counter.
 ccflags-y += $(call nsd-grep,fs_struct.h,^\s*seqlock_t seq;,NSD_HAVE_FS_SEQLOCK)
 
-# How many inodes are watched (up to 5.15), or how many objects of all kinds (6.9);
-# later that is in a structure which is there if there ever was one.
-ccflags-y += $(call nsd-grep,fs.h,s_fsnotify_inode_refs;,NSD_HAVE_SB_INODE_REFS)
+# What unmounted mounts are kept together by is a pin (4.1 to 5.2), or no more than a node.
+nsd-umount-pin := $(call nsd-grep,fs_pin.h,pin_insert_group,NSD_HAVE_UMOUNT_PIN)
+ccflags-y += $(nsd-umount-pin)
+# ->free_inode() is apart from ->destroy_inode() (5.2).
+ccflags-y += $(call nsd-grep,fs.h,\(\*free_inode\),NSD_HAVE_FREE_INODE)
+# What folds case is known to the superblock (5.9), or to the file system.
+ccflags-y += $(if $(shell grep -rls 's_encoding;' $(srctree)/include/linux/fs.h $(srctree)/include/linux/fs/),-DNSD_HAVE_SB_ENCODING)
+# RCU has readers of several kinds (up to 4.19).
+ccflags-y += $(call nsd-grep,rcupdate.h,^void synchronize_sched\(void\),NSD_HAVE_RCU_SCHED)
+# 4.11, both.
+ccflags-y += $(if $(wildcard $(srctree)/include/linux/sched/signal.h),-DNSD_HAVE_SCHED_SIGNAL)
+ccflags-y += $(if $(wildcard $(srctree)/include/linux/refcount.h),-DNSD_HAVE_REFCOUNT)
+# Time namespaces (5.6) are counted last.
+ccflags-y += $(call nsd-grep,user_namespace.h,UCOUNT_TIME_NAMESPACES,NSD_HAVE_UCOUNT_TIME)
+# A function (5.0), or a variable.
+ccflags-y += $(call nsd-grep,mm.h,totalram_pages\(void\),NSD_HAVE_TOTALRAM_PAGES)
+# It was called probe_kernel_read() (up to 5.7).
+ccflags-y += $(call nsd-grep,uaccess.h,define get_kernel_nofault,NSD_HAVE_KERNEL_NOFAULT)
+# How to notify is an enum (5.10), or yes or no.
+ccflags-y += $(call nsd-grep,task_work.h,TWA_RESUME,NSD_HAVE_TWA_RESUME)
+# 5.0.
+ccflags-y += $(if $(shell grep -s regs_get_kernel_argument $(srctree)/arch/$(SRCARCH)/include/asm/ptrace.h),-DNSD_HAVE_KERNEL_ARGUMENT)
+
+# How many objects are watched (5.15, and 5.10.y; up to 6.8); later that is in a structure
+# which is there if there ever was one. What was called s_fsnotify_inode_refs counts others.
 ccflags-y += $(call nsd-grep,fs.h,s_fsnotify_connectors;,NSD_HAVE_SB_CONNECTORS)
 ccflags-y += $(if $(shell grep -rls 's_fsnotify_info;' $(srctree)/include/linux/fs.h $(srctree)/include/linux/fs/),-DNSD_HAVE_SB_FSNOTIFY_INFO)
+
+# A kernel may carry BTF of itself, of these kinds (5.2).
+nsd-btf := $(if $(shell grep -s BTF_KIND_DATASEC $(srctree)/include/uapi/linux/btf.h),-DNSD_HAVE_BTF)
+ccflags-y += $(nsd-btf)
 
 # struct mount itself, where KDIR is or belongs to a full source tree.
 nsd-mount-h := $(wildcard $(srctree)/fs/mount.h)
@@ -50,7 +77,13 @@ endif
 # Class L: other tasks read an nsproxy under RCU (up to 3.16). A vendor may have
 # brought task_lock() to an older version, and the accessor went with RCU.
 nsd-class := $(if $(call nsd-grep,nsproxy.h,task_nsproxy,y),l,m)
-# Of those whose readers hold task_lock() the module knows the ones since 5.10.
-ifeq ($(nsd-class)$(wildcard $(srctree)/include/linux/rcupdate_wait.h),m)
-$(error nsproxy_defer: setns() does not wait for RCU on this kernel; of such kernels the module is for those since 5.10, and this one is older)
+# Where setns() does not wait, the module counts the references of mounts, which has to be
+# exact. Headers alone do not tell, but a kernel that is built without its sources tells the
+# layout of struct mount by BTF, or else the module does not load; and BTF is younger.
+ifeq ($(nsd-class),m)
+nsd-namespace-c := $(wildcard $(srctree)/fs/namespace.c)
+nsd-inexact := $(if $(nsd-namespace-c),$(shell awk -f $(src)/module/compat/mntput-order.awk $(nsd-namespace-c)))
+ifneq ($(nsd-inexact),)
+$(error nsproxy_defer: the module cannot count who holds a mount of this kernel: $(nsd-inexact) (Linux 4.18, and stable kernels since 4.9.178 and 4.14.141). A kernel with these two fixes it takes)
+endif
 endif
