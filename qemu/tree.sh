@@ -44,8 +44,6 @@ tree_function() {
 #			task_lock() instead, as since 3.17 (728dba3a39c6)
 #	T_UMOUNT	what namespace_unlock() waits for: nothing (up to 3.12), full (a
 #			grace period), or expedited (since 5.0)
-#	T_EARLY		mntput() decrements before it looks at mnt_ns, as before
-#			9ea0a46ca2c3 (4.18), so that a count of one may be none
 look_at_tree() {
 	local body kconfig=
 	[[ -n $1 ]] || die "which tree? Give TREE=/path/to/linux"
@@ -89,9 +87,6 @@ look_at_tree() {
 	*synchronize_*) T_UMOUNT=full ;;
 	*) T_UMOUNT=nothing ;;
 	esac
-	T_EARLY=$(tree_function mntput_no_expire fs/namespace.c | awk '
-		/mnt_add_count\(/ { print "yes" }
-		/mnt_add_count\(|mnt_ns\)/ { exit }')
 }
 
 # class_of_line 3.16: what mainline is.
@@ -99,18 +94,17 @@ class_of_line() {
 	if at_least 3.17 "$1"; then echo M; else echo L; fi
 }
 
+# tree_inexact: why nobody can count who holds a mount, neither the module nor a
+# series whose hunks fit; or nothing if it can be done.
+tree_inexact() {
+	[[ $T_CLASS != M ]] || awk -f "$TOP/module/compat/mntput-order.awk" "$T_DIR/fs/namespace.c"
+}
+
 # Is it an old kernel that has got 728dba3a39c6?
 tree_has_fix() { [[ $T_CLASS == M && $(class_of_line "$T_LINE") == L ]]; }
 
 # Does no call wait?
 tree_is_quick() { [[ $T_CLASS$T_UMOUNT == Mnothing ]]; }
-
-# What keeps a series from being right, wherever its hunks fit: nothing is printed
-# if nothing does.
-tree_unfit() {
-	[[ $T_CLASS != M || -z $T_EARLY ]] ||
-		echo "its mntput() decrements before it looks at mnt_ns, so that nobody can trust a count: take commit 9ea0a46ca2c3 first (stable kernels have it since 4.9.178 and 4.14.141)"
-}
 
 # tree_record KEY TEXT: for the table of trees, see trees.sh.
 tree_record() {
@@ -254,7 +248,7 @@ find_series() {
 	local dir line candidates=() fuzz ranked=
 	local -A tried=()
 	T_SERIES=''
-	T_WRONG=$(tree_unfit)
+	T_WRONG=$(tree_inexact)
 	[[ -z $T_WRONG ]] || return 0
 	for dir in "$PATCHES/linux-$T_LINE.y" "$PATCHES"/linux-*.y; do
 		[[ -r $dir/series && -z ${tried[$dir]:-} ]] || continue
@@ -296,24 +290,26 @@ tree_takes_fix() {
 # What the runs of a tree are: the tree as it is, the same with the module, and
 # patched.
 tree_kinds() {
+	local kinds=unpatched
 	if [[ -n $T_CARRIES ]]; then
 		echo patched
-	elif [[ -z $T_SERIES ]] && { tree_has_fix || tree_is_quick || [[ -n $(tree_unfit) ]]; }; then
-		# Nothing here is for such a kernel.
-		echo unpatched
-	elif [[ -n $T_SERIES || $T_CLASS == L || -e $PATCHES/linux-$T_LINE.y ]]; then
-		echo unpatched module patched
-	else
-		echo unpatched module
+		return
 	fi
+	tree_is_quick || [[ -n $(tree_inexact) ]] || kinds+=" module"
+	# The series of its own line has to apply. With the fix of 3.17 it needs none.
+	if [[ -n $T_SERIES ]] ||
+		{ ! tree_has_fix && [[ $T_CLASS == L || -e $PATCHES/linux-$T_LINE.y ]]; }; then
+		kinds+=" patched"
+	fi
+	echo "$kinds"
 }
 
 # What came of the series, in a few words.
 series_word() {
 	if [[ -n $T_SERIES ]]; then
 		echo "${T_FROM##*/linux-}: $T_HUNKS hunks, $T_OFFSET with an offset, $T_FUZZED with fuzz"
-	elif [[ -n $(tree_unfit) ]]; then
-		echo "none: needs 9ea0a46ca2c3"
+	elif [[ -n $(tree_inexact) ]]; then
+		echo "none: $(tree_inexact)"
 	else
 		sed -nE '1s/^linux-([^:]*): ([0-9]+ of [0-9]+) hunks fit.*/none; \1: \2 hunks fit/p' <<<"$T_WRONG"
 	fi
@@ -346,6 +342,9 @@ choose_tree() {
 	else
 		find_series
 		describe_series
+		[[ -n $T_SERIES || $T_CLASS == L || -e $PATCHES/linux-$T_LINE.y ]] ||
+			note "There is none for Linux $T_LINE, so it is not run patched."
+		[[ -z $(tree_inexact) ]] || note "Nor is it run with the module."
 	fi
 	# Linux 3.x does not boot on all that QEMU has.
 	[[ $(class_of_line "$T_LINE") != L ]] || GUEST_CPU=${GUEST_CPU:-qemu64}
@@ -388,7 +387,7 @@ copy_tree_source() {
 	mkdir -p "$SOURCE"
 	rsync -a --delete --chmod=u+w --exclude=/.git "$T_DIR/" "$SOURCE/"
 	if [[ -e $SOURCE/.config || -e $SOURCE/include/config ]]; then
-		make -C "$SOURCE" HOSTCFLAGS='-O2 -fcommon' mrproper
+		make -C "$SOURCE" ARCH=x86_64 CROSS_COMPILE= HOSTCFLAGS='-O2 -fcommon' mrproper
 	fi
 	while read -r patch; do
 		patch -d "$SOURCE" -p1 -F 0 --forward --batch --dry-run -i "$patch" >/dev/null || continue
@@ -424,8 +423,9 @@ tree_source() {
 		printf '%s\n' "$stamp" >"$SOURCE.stamp"
 	fi
 	old_compiler || true
+	# A vendor's Makefile may name the processor of his board, and a compiler for it.
 	# shellcheck source=/dev/null
-	mapfile -t MAKE_ARGS < <(source "$FIXES/flags.sh" "$SOURCE" "$K_CC")
+	mapfile -t MAKE_ARGS < <(echo ARCH=x86_64; echo CROSS_COMPILE=; source "$FIXES/flags.sh" "$SOURCE" "$K_CC")
 	for arg in "${!MAKE_ARGS[@]}"; do
 		[[ ${MAKE_ARGS[arg]} == CC=* ]] || continue
 		K_CC=${MAKE_ARGS[arg]#CC=}
@@ -453,8 +453,10 @@ tree_expect() {
 	[[ -z $sides ]] || echo "sides $sides"
 	awk -v line="$T_LINE" -v kind="$kind" -v class="$class" '
 		function number(version,   v) { split(version, v, "."); return 1000 * v[1] + v[2] }
-		function rest(words) { while (words--) sub(/^[^ ]+ /, ""); print }
-		$1 == "before" && number(line) < number($2) { rest(2) }
-		$1 == "patched" && kind == $1 { rest(1) }
-		$1 == "unpatched" && kind == $1 && class == $2 { rest(2) }' "$SCENARIO_DIR/tree-expect"
+		function drop(words) { while (words--) sub(/^[^ ]+ /, "") }
+		!/^(before|patched|unpatched) / { next }
+		$1 == "before" { if (number(line) >= number($2)) next; drop(2) }
+		$1 == "patched" { if (kind != $1) next; drop(1) }
+		$1 == "unpatched" { if (kind != $1 || class != $2) next; drop(2) }
+		{ print }' "$SCENARIO_DIR/tree-expect"
 }
