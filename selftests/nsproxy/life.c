@@ -464,8 +464,8 @@ static void check_missing(struct __test_metadata *_metadata, const char *symbol,
 TEST_F_TIMEOUT(life, symbol_missing, NSP_TIMEOUT)
 {
 	static const char *const mounts[] = {
-		"namespace_unlock", "unmounted", "mount_lock", "__cleanup_mnt",
-		"inc_ucount", "delayed_fput_work",
+		"unmounted", "mount_lock", "__cleanup_mnt", "inc_ucount",
+		"delayed_fput_work",
 	};
 	static const char *const namespaces[] = {
 		"switch_task_namespaces", "free_nsproxy", "delayed_fput_work",
@@ -474,6 +474,8 @@ TEST_F_TIMEOUT(life, symbol_missing, NSP_TIMEOUT)
 
 	NEEDS_REDIRECT();
 	if (nsp_defers_mounts()) {
+		check_missing(_metadata, nsp_linux(5, 3) ? "namespace_unlock" : "umount_tree",
+			      &self->hooks);
 		for (i = 0; i < ARRAY_SIZE(mounts); i++)
 			check_missing(_metadata, mounts[i], &self->hooks);
 	} else {

@@ -220,10 +220,10 @@ static void check_refused(struct __test_metadata *_metadata,
 
 TEST_F_TIMEOUT(limits, no_more_refused, NSP_TIMEOUT)
 {
-	if (access(self->limited.path, F_OK))
-		SKIP(return, NO_LIMITS);
 	if (!nsp_supported(variant->flag) || !nsp_supported(CLONE_NEWUSER))
 		SKIP(return, LACKING);
+	if (access(self->limited.path, F_OK))
+		SKIP(return, NO_LIMITS);
 	check_refused(_metadata, &self->limited);
 }
 
@@ -287,10 +287,10 @@ TEST_F_TIMEOUT(limits, reached, NSP_TIMEOUT)
 	static const char *const modes[] = { "safe", "all" };
 	size_t i;
 
-	if (access(self->limited.path, F_OK))
-		SKIP(return, NO_LIMITS);
 	if (!nsp_supported(variant->flag) || !nsp_supported(CLONE_NEWUSER))
 		SKIP(return, LACKING);
+	if (access(self->limited.path, F_OK))
+		SKIP(return, NO_LIMITS);
 	for (i = 0; i < ARRAY_SIZE(modes); i++) {
 		ASSERT_EQ(0, nsp_set("mode", modes[i]));
 		EXPECT_EQ(0, nsp_run(live_at_limit, &self->limited));
