@@ -30,8 +30,11 @@
  */
 #define ENTRY_BYTES	8
 
-/* Every replacement is a reader for as long as it runs. */
-DEFINE_SRCU(nsd_hook_srcu);
+/*
+ * Every replacement is a reader for as long as it runs. Not DEFINE_SRCU(): from 4.12 to
+ * 5.1 nobody waits for the work items of that when its module goes.
+ */
+struct srcu_struct nsd_hook_srcu;
 
 /* Written by nsd_hooks_take() alone, under its lock. */
 static bool taken;
@@ -104,6 +107,27 @@ static void clear_filter(void)
 	for (hook = nsd_hooks; hook->names; hook++)
 		if (hook->address)
 			filter(hook, true);
+}
+
+/**
+ * nsd_hooks_init - prepare for readers
+ *
+ * Context: process context, may sleep.
+ * Return: 0, or -ENOMEM.
+ */
+int nsd_hooks_init(void)
+{
+	return init_srcu_struct(&nsd_hook_srcu);
+}
+
+/**
+ * nsd_hooks_exit - the opposite of nsd_hooks_init()
+ *
+ * Context: process context, may sleep. There are no readers, nor will be.
+ */
+void nsd_hooks_exit(void)
+{
+	cleanup_srcu_struct(&nsd_hook_srcu);
 }
 
 /**

@@ -29,6 +29,8 @@ struct nsd_hook {
 	unsigned long address;
 };
 
+int nsd_hooks_init(void);
+void nsd_hooks_exit(void);
 int nsd_hooks_resolve(void);
 int nsd_hooks_take(void);
 void nsd_hooks_quiesce(void);

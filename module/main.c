@@ -95,12 +95,15 @@ static int __init nsproxy_defer_module_init(void)
 		return -EBUSY;
 	}
 
+	err = nsd_hooks_init();
+	if (err)
+		return err;
 	err = find_symbols();
 	if (err)
-		return err;
+		goto exit;
 	err = nsproxy_defer_start(&nsd_ops);
 	if (err)
-		return err;
+		goto exit;
 	if (nsproxy_defer_enabled())
 		err = nsd_hooks_take();
 	if (err)
@@ -114,15 +117,18 @@ static int __init nsproxy_defer_module_init(void)
 
 give_back:
 	end();
-	return err;
+	goto exit;
 stop:
 	nsproxy_defer_stop();
+exit:
+	nsd_hooks_exit();
 	return err;
 }
 
 static void __exit nsproxy_defer_module_exit(void)
 {
 	end();
+	nsd_hooks_exit();
 }
 
 module_init(nsproxy_defer_module_init);

@@ -145,7 +145,7 @@ void nsd_synchronize_tasks(void);
 
 /*
  * Before 4.12 a work item of SRCU, which uses the structure, may go on after
- * synchronize_srcu() has returned; later ones wait for it when the module goes.
+ * synchronize_srcu() has returned; later cleanup_srcu_struct() waits for it.
  */
 static inline void nsd_flush_srcu(struct srcu_struct *srcu)
 {
