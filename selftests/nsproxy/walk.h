@@ -223,6 +223,13 @@ static inline int mount_some(const char *at, long i)
 		err = mount(scene->at.mnt, at, NULL, MS_BIND | MS_REC, NULL);
 		break;
 	case 3:
+		/*
+		 * A thread may chdir() away from the last hold while another one walks
+		 * there. Before 5.10 overlay then puts the credentials of its mounter
+		 * while that one uses them, with nothing deferred, too.
+		 */
+		if (!nsp_linux(5, 10))
+			return 0;
 		snprintf(options, sizeof(options), "lowerdir=%s:%s/side",
 			 scene->at.mnt, scene->at.dir);
 		err = mount("none", at, "overlay", MS_RDONLY, options);
