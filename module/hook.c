@@ -19,16 +19,11 @@
 #include <linux/rcupdate.h>
 #include <linux/srcu.h>
 
+#include "arch.h"
 #include "compat/compat.h"
 #include "hook.h"
 #include "symbols.h"
 #include "takeover.h"
-
-/*
- * The ftrace call is the function's first instruction, or the second after an
- * ENDBR. No other function of the table starts so close.
- */
-#define ENTRY_BYTES	8
 
 /*
  * Every replacement is a reader for as long as it runs. Not DEFINE_SRCU(): from 4.12 to
@@ -39,20 +34,19 @@ struct srcu_struct nsd_hook_srcu;
 /* Written by nsd_hooks_take() alone, under its lock. */
 static bool taken;
 
-#ifdef CONFIG_DYNAMIC_FTRACE_WITH_REGS
+#ifdef NSD_CAN_REDIRECT
 static void notrace redirect(unsigned long ip, unsigned long parent_ip,
 			     struct ftrace_ops *op, struct nsd_ftrace_regs *fregs)
 {
-	struct pt_regs *regs = nsd_pt_regs(fregs);
 	struct nsd_hook *hook;
 
 	if (nsd_within_module(parent_ip))
 		return;
 	for (hook = nsd_hooks; hook->names; hook++) {
-		if (ip - hook->address >= ENTRY_BYTES)
+		if (ip - hook->address >= NSD_ENTRY_BYTES)
 			continue;
-		if (!hook->wanted || hook->wanted(regs))
-			instruction_pointer_set(regs, (unsigned long)hook->replacement);
+		if (!hook->wanted || hook->wanted(fregs))
+			nsd_ftrace_set_ip(fregs, (unsigned long)hook->replacement);
 		return;
 	}
 }
@@ -67,9 +61,17 @@ static struct ftrace_ops redirect_ops = {
 	.flags = NSD_FTRACE_IPMODIFY | NSD_FTRACE_PERMANENT | NSD_FTRACE_FLAGS,
 };
 
+/* Up to 5.17 ftrace wants to be told the very instruction; what is before it has four bytes. */
 static int filter(struct nsd_hook *hook, bool remove)
 {
-	return ftrace_set_filter_ip(&redirect_ops, hook->address, remove, 0);
+	unsigned long entry = hook->address;
+	int err;
+
+	do {
+		err = ftrace_set_filter_ip(&redirect_ops, entry, remove, 0);
+		entry += 4;
+	} while (err && err != -ENOMEM && entry - hook->address < NSD_ENTRY_BYTES);
+	return err;
 }
 
 static int register_redirect(void)

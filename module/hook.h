@@ -4,7 +4,7 @@
 
 #include <linux/types.h>
 
-struct pt_regs;
+#include "compat/compat.h"
 
 /**
  * struct nsd_hook - a kernel function that the module takes over
@@ -22,7 +22,7 @@ struct pt_regs;
 struct nsd_hook {
 	const char * const *names;
 	void *replacement;
-	bool (*wanted)(struct pt_regs *regs);
+	bool (*wanted)(struct nsd_ftrace_regs *fregs);
 	void (*set_original)(unsigned long address);
 	bool optional;
 	const char *unless;

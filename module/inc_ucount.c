@@ -315,13 +315,13 @@ struct ucounts *nsd_replace_inc_ucount(struct user_namespace *ns, kuid_t uid,
 
 /**
  * nsd_wants_inc_ucount - is it a namespace, and somebody who may wait?
- * @regs: the arguments of inc_ucount()
+ * @fregs: the arguments of inc_ucount()
  *
  * Context: any, called from ftrace.
  */
-bool nsd_wants_inc_ucount(struct pt_regs *regs)
+bool nsd_wants_inc_ucount(struct nsd_ftrace_regs *fregs)
 {
-	enum ucount_type type = nsd_third_argument(regs);
+	enum ucount_type type = nsd_ftrace_argument(fregs, 2);
 
 	return type <= NSD_LAST_NAMESPACE && nsproxy_defer_enabled() &&
 	       !(current->flags & PF_KTHREAD);

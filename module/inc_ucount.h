@@ -6,7 +6,7 @@
 #include <linux/uidgid.h>
 #include <linux/user_namespace.h>
 
-struct pt_regs;
+#include "compat/compat.h"
 
 int nsd_inc_ucount_init(void);
 void nsd_inc_ucount_exit(void);
@@ -14,7 +14,7 @@ void nsd_inc_ucount_exit(void);
 /* For the table of hooks. */
 struct ucounts *nsd_replace_inc_ucount(struct user_namespace *ns, kuid_t uid,
 				       enum ucount_type type);
-bool nsd_wants_inc_ucount(struct pt_regs *regs);
+bool nsd_wants_inc_ucount(struct nsd_ftrace_regs *fregs);
 void nsd_set_inc_ucount(unsigned long address);
 
 #endif /* NSD_INC_UCOUNT_H */

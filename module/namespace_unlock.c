@@ -570,13 +570,13 @@ out:
  * A kernel thread has no way to user space to do it on, and no program waits for it. In
  * mode off somebody may still have to outlast what was left.
  */
-static bool may_unmount(struct pt_regs *regs)
+static bool may_unmount(struct nsd_ftrace_regs *fregs)
 {
 	return (nsproxy_defer_enabled() || atomic_read(&nr_left)) &&
 	       !(current->flags & PF_KTHREAD);
 }
 
-static bool is_task_in_mode(struct pt_regs *regs)
+static bool is_task_in_mode(struct nsd_ftrace_regs *fregs)
 {
 	return nsproxy_defer_enabled() && !(current->flags & PF_KTHREAD);
 }
@@ -585,7 +585,7 @@ static bool is_task_in_mode(struct pt_regs *regs)
  * In mode off namespace_unlock() waits by itself. If it was called before that was
  * written, the list that this task has with it is not looked at yet.
  */
-static bool had_no_gp(struct pt_regs *regs)
+static bool had_no_gp(struct nsd_ftrace_regs *fregs)
 {
 	return (nsproxy_defer_enabled() || atomic_read(&looks)) &&
 	       !(current->flags & PF_KTHREAD);
@@ -683,9 +683,9 @@ static void set_umount_tree(unsigned long address)
 static const char * const umount_tree_names[] = { "umount_tree", NULL };
 #else
 /* The caller of namespace_unlock() holds namespace_sem. */
-static bool has_unmounted(struct pt_regs *regs)
+static bool has_unmounted(struct nsd_ftrace_regs *fregs)
 {
-	return !hlist_empty(unmounted) && may_unmount(regs);
+	return !hlist_empty(unmounted) && may_unmount(fregs);
 }
 
 static void set_namespace_unlock(unsigned long address)

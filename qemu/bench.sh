@@ -24,7 +24,7 @@ source "$QEMU_DIR/systemd-guest.sh"
 # shellcheck source=qemu/lives.sh
 source "$QEMU_DIR/lives.sh"
 
-OUT=$TOP/out/bench
+OUT=$OUT_DIR/bench
 KERNEL=${KERNEL:-6.1}
 TREE=${TREE:-}
 N=${N:-1 10 100 1000}
@@ -95,7 +95,7 @@ prepare() {
 	read -r kind name cpus <<<"${GUESTS[$word]}"
 	if [[ $kind == stock ]]; then
 		lock_cache fetch
-		stock_kernel "$KERNEL" "$name-amd64"
+		stock_kernel "$KERNEL" "$name"
 		unlock_cache
 		LABELS[$word]=$KERNEL-$name
 	else

@@ -23,7 +23,7 @@ source "$QEMU_DIR/systemd-guest.sh"
 # shellcheck source=qemu/lives.sh
 source "$QEMU_DIR/lives.sh"
 
-OUT=$TOP/out/check
+OUT=$OUT_DIR/check
 RESULTS=results.ktap
 # The longest goes first, since several run at a time.
 DEFAULT=(DEBUG STOCK-RT STOCK SMP SMP1 UP)
@@ -54,8 +54,12 @@ check_request() {
 		if [[ $(setting "$scenario" kernel) == stock* ]]; then
 			[[ -z $TREE ]] ||
 				die "$scenario boots Debian's own kernel and TREE=$TREE is a tree to build: pick a built scenario, like SCENARIOS=SMP"
+			[[ $ARCH != arm64 || $line == 6.12 ]] ||
+				die "$scenario cannot be had for $line on arm64: Debian builds those kernels without CONFIG_KALLSYMS_ALL, which the module takes; pick KERNEL=6.12"
 			[[ $line != 7.2 ]] ||
 				die "$scenario cannot be had for 7.2: the tools in Debian's 7.2 headers want a newer C library; pick a built scenario, like SCENARIOS=SMP"
+		elif [[ $ARCH != x86 ]]; then
+			die "$scenario is a kernel to build, which is done for x86-64 alone so far; pick STOCK or STOCK-RT"
 		fi
 	done
 }
@@ -249,7 +253,7 @@ build_upstream() {
 	make -C "$1" O="$build" -j"$JOBS" headers
 	make -C "$1/tools/testing/selftests" O="$build" -j"$JOBS" FORCE_TARGETS=1 \
 		TARGETS="${UPSTREAM[*]}" KSFT_INSTALL_PATH="$build/install" \
-		CC="${CC:-gcc} -static -s" install
+		CC="$GUEST_CC -static -s" install
 	# These two take long, and are about nothing of this.
 	sed -i '/:file_stressor$/d;/:proc-maps-race$/d' "$build/install/kselftest-list.txt"
 }
@@ -284,7 +288,7 @@ prove() {
 	PROOFS+=("$name")
 	wait_for_slot
 	note "  [$name]"
-	setsid env "$@" >"$OUT/$name.log" 2>&1 &
+	setsid env ARCH=x86 "$@" >"$OUT/$name.log" 2>&1 &
 	PROOF_PIDS+=($!)
 }
 

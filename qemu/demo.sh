@@ -18,7 +18,7 @@ source "$QEMU_DIR/systemd-guest.sh"
 # shellcheck source=qemu/lives.sh
 source "$QEMU_DIR/lives.sh"
 
-OUT=$TOP/out/demo
+OUT=$OUT_DIR/demo
 LIMIT=300
 TREE=${TREE:-}
 # What is booted: LABEL CPUS KIND. LABEL is the kernel's name in the table, and
@@ -176,7 +176,7 @@ prepare() {
 		built_kernel "${label#*-}" "$kind"
 	else
 		lock_cache fetch
-		stock_kernel "${label%-*}" "${label#*-}-amd64"
+		stock_kernel "${label%-*}" "${label#*-}"
 		unlock_cache
 		note "$label is Debian's $K_REL"
 	fi

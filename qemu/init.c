@@ -7,7 +7,8 @@
  * does not work, says which, and never reaches the line that the verdict
  * waits for.
  *
- * What to do comes from the kernel command line:
+ * lib.sh says which serial ports there are. What to do comes from the kernel command
+ * line:
  *
  *	nsd.job=check|wait|upstream|demo|bench|control	which programs to run
  *	nsd.limit=SECONDS		at which uptime it all must be over
@@ -50,7 +51,8 @@
 #define MODULE_FILE	"/nsproxy_defer.ko"
 #define KNOBS		"/sys/kernel/nsproxy_defer"
 #define KMEMLEAK	"/sys/kernel/debug/kmemleak"
-#define CONSOLE		"/sys/class/tty/ttyS0/console"
+#define RESULTS		"/dev/" RESULTS_TTY
+#define CONSOLE		"/sys/class/tty/" CONSOLE_TTY "/console"
 
 static int results = -1;
 static int kernel_log = -1;
@@ -232,14 +234,14 @@ static void open_outputs(void)
 	struct termios tio;
 
 	kernel_log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	results = open("/dev/ttyS1", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	results = open(RESULTS, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (results < 0)
-		fail("open /dev/ttyS1: %m");
+		fail("open " RESULTS ": %m");
 	if (tcgetattr(results, &tio))
-		fail("tcgetattr /dev/ttyS1: %m");
+		fail("tcgetattr " RESULTS ": %m");
 	cfmakeraw(&tio);
 	if (tcsetattr(results, TCSANOW, &tio))
-		fail("tcsetattr /dev/ttyS1: %m");
+		fail("tcsetattr " RESULTS ": %m");
 }
 
 static void read_command_line(void)

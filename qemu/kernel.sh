@@ -40,7 +40,7 @@ compile() {
 # else make must be told, MAKE_ARGS. Of a tree, LINE says whether to patch it.
 built_kernel() {
 	local name=$1 line=$2 obj what stamp own=()
-	K_CC=${CC:-gcc}
+	K_CC=$GUEST_CC
 	MAKE_ARGS=()
 	if [[ -n $TREE ]]; then
 		lock_cache "$(tree_id "$line")"

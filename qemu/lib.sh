@@ -19,6 +19,55 @@ export LC_ALL=C
 # to the kernel builds.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 
+# The architecture of the guests, by the name that the kernel's own make has for it, which
+# reads ARCH and CROSS_COMPILE, too. All that is particular to one is here and in
+# module/arch.h. For another than this machine's a cross compiler builds.
+HOST_ARCH=$(dpkg --print-architecture 2>/dev/null || echo amd64)
+case ${ARCH:=x86} in
+x86 | x86_64)
+	ARCH=x86
+	DEB_ARCH=amd64
+	SUFFIX=
+	CROSS_PACKAGES=()
+	QEMU_PACKAGE=qemu-system-x86
+	QEMU_FIRMWARE=(seabios)
+	QEMU=(qemu-system-x86_64)
+	# QEMU up to 7.2 gets the flags of a cmpxchg16b wrong, on which the slab
+	# allocator of 6.12 dies of a double fault. None of these kernels needs it.
+	TCG_CPU=max,-cx16
+	CONSOLE_TTY=ttyS0
+	RESULTS_TTY=ttyS1
+	RESULTS_PORT=(-serial chardev:results)
+	ARCH_ARGS=(no5lvl)
+	COUNTED_ARGS=(tsc=reliable)
+	export -n ARCH
+	;;
+arm64)
+	DEB_ARCH=arm64
+	SUFFIX=-arm64
+	CROSS_COMPILE=${CROSS_COMPILE:-aarch64-linux-gnu-}
+	CROSS_PACKAGES=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+	QEMU_PACKAGE=qemu-system-arm
+	QEMU_FIRMWARE=()
+	QEMU=(qemu-system-aarch64 -M "virt,gic-version=max")
+	# Pointers are signed by a hash that is cheap to emulate.
+	TCG_CPU=max,pauth-impdef=on
+	CONSOLE_TTY=ttyAMA0
+	# The machine has one port of its own, and that is the console.
+	RESULTS_TTY=ttyS0
+	RESULTS_PORT=(-device "pci-serial,chardev=results")
+	ARCH_ARGS=()
+	COUNTED_ARGS=()
+	export ARCH CROSS_COMPILE
+	;;
+*)
+	echo "nsproxy_defer: no guests of ARCH=$ARCH: it takes x86 or arm64" >&2
+	exit 1
+	;;
+esac
+OUT_DIR=$TOP/out${SUFFIX:+/$ARCH}
+GUEST_CC=${CC:-${CROSS_COMPILE:-}gcc}
+
 NETWORK_HINT="does this machine reach its Debian mirror? apt-get update tells"
 note() { printf '%s\n' "$*"; }
 die() { printf 'nsproxy_defer: %s\n' "$*" >&2; exit 1; }
@@ -90,7 +139,7 @@ need_packages() {
 		env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}"
 }
 
-RUN_PACKAGES=(qemu-system-x86 busybox-static cpio kmod xz-utils gcc libc6-dev make libelf1)
+RUN_PACKAGES=("$QEMU_PACKAGE" "${CROSS_PACKAGES[@]}" busybox-static cpio kmod xz-utils gcc libc6-dev make libelf1)
 BUILD_PACKAGES=(flex bison bc libelf-dev libssl-dev ccache rsync perl)
 LINT_PACKAGES=(sparse shellcheck perl mandoc yamllint)
 PROOF_PACKAGES=(spin gcc libc6-dev)
@@ -114,11 +163,12 @@ mirror() {
 }
 
 # apt_for SUITE: make an apt configuration of our own for one Debian suite, in
-# the cache, so that the machine's sources and lists stay as they are.
+# the cache, so that the machine's sources and lists stay as they are. A package
+# is that of the guests' architecture, where its name does not end in :$HOST_ARCH.
 # Sets APT_CONF.
 declare -A APT_READY=()
 apt_for() {
-	local suite=$1 dir=$CACHE/apt/$1 main security
+	local suite=$1 dir=$CACHE/apt/$1$SUFFIX main security
 	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 	APT_CONF=$dir/apt.conf
 	[[ -z ${APT_READY[$suite]:-} ]] || return 0
@@ -141,8 +191,8 @@ apt_for() {
 		Dir::State::Lists "$dir/lists";
 		Dir::State::status "$dir/status";
 		Dir::Cache "$dir/cache";
-		APT::Architecture "amd64";
-		APT::Architectures { "amd64"; };
+		APT::Architecture "$DEB_ARCH";
+		APT::Architectures { "$DEB_ARCH"; "$HOST_ARCH"; };
 		APT::Sandbox::User "root";
 		APT::Update::Error-Mode "any";
 		Acquire::Check-Valid-Until "false";
@@ -184,8 +234,9 @@ fetch_first() {
 
 # newest_deb PACKAGE: the file of a package that fetch_debs brought.
 newest_deb() {
-	local file newest=
-	for file in "$CACHE/debs/$1"_*.deb; do
+	local file newest='' arch=$DEB_ARCH
+	[[ $1 != *:* ]] || arch=${1#*:}
+	for file in "$CACHE/debs/${1%:*}"_*_{"$arch",all}.deb; do
 		[[ -e $file && (-z $newest || $file -nt $newest) ]] && newest=$file
 	done
 	[[ -n $newest ]] || die "the package $1 is not in $CACHE/debs; remove $CACHE/debs and try again"
@@ -208,19 +259,20 @@ unpack_stock() {
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	# The drivers are most of an image's size, and no guest needs one but
-	# those of block devices and the device mapper.
+	# those of block devices and the device mapper, which may want DAX.
 	for deb in "$@"; do
 		dpkg-deb --fsys-tarfile "$deb" |
-			tar -x -C "$dir" --exclude='*/kernel/drivers/[!bm]*' --exclude='*/kernel/drivers/m[!d]*' \
+			tar -x -C "$dir" --exclude='*/kernel/drivers/[!bdm]*' --exclude='*/kernel/drivers/m[!d]*' \
+				--exclude='*/kernel/drivers/d[!a]*' \
 				--exclude='*/kernel/sound' --exclude='./usr/share'
 	done
 }
 
-# stock_kernel LINE FLAVOUR: a Debian kernel and its headers, unpacked in the
-# cache. Sets K_ID, K_REL, K_ROOT, K_IMAGE, K_CONFIG, K_DIR (to build modules
+# stock_kernel LINE FLAVOUR: a Debian kernel (rt or cloud) and its headers, unpacked
+# in the cache. Sets K_ID, K_REL, K_ROOT, K_IMAGE, K_CONFIG, K_DIR (to build modules
 # against, with the compiler K_CC and what MAKE_ARGS says) and K_MODULES.
 stock_kernel() {
-	local line=$1 flavour=$2 dir image images package headers=() debs=() todo
+	local line=$1 flavour=$2-$DEB_ARCH dir image images package headers=() debs=() todo
 	K_ID=stock-$line-$flavour
 	dir=$CACHE/stock/$line-$flavour
 	if [[ ! -e $dir/release ]]; then
@@ -244,7 +296,9 @@ stock_kernel() {
 			todo=("${todo[@]:1}")
 			[[ " ${headers[*]:-} " != *" $package "* ]] || continue
 			headers+=("$package")
-			mapfile -t -O "${#todo[@]}" todo < <(depends "$package" | grep -E '^linux-(headers|kbuild)-' || true)
+			# The programs of kbuild run here.
+			mapfile -t -O "${#todo[@]}" todo < <(depends "$package" | grep -E '^linux-(headers|kbuild)-' |
+				sed '/^linux-kbuild/s/$/:'"$HOST_ARCH"'/' || true)
 		done
 		HINT=$NETWORK_HINT step "fetching the headers of $image" "$CACHE/log/fetch-$K_ID-headers.log" \
 			fetch_debs "${headers[@]}"
@@ -263,7 +317,7 @@ stock_kernel() {
 	K_IMAGE=$dir/boot/vmlinuz-$K_REL
 	K_CONFIG=$dir/boot/config-$K_REL
 	K_DIR=$dir/usr/src/linux-headers-$K_REL
-	K_CC=${CC:-gcc}
+	K_CC=$GUEST_CC
 	MAKE_ARGS=()
 	K_MODULES=(fuse overlay loop brd dm-mod ext4 vfat nls_cp437 nls_ascii)
 	[[ -r $K_IMAGE && -r $K_DIR/Makefile &&
@@ -308,7 +362,7 @@ build_module() {
 		return 1
 	}
 	cp -pr "$TOP/Kbuild" "$TOP/module" "$folder/"
-	make -C "$kdir" M="$folder" -j"$JOBS" CC="${CC:-gcc}" CONFIG_DEBUG_INFO_BTF_MODULES= "$@" modules
+	make -C "$kdir" M="$folder" -j"$JOBS" CC="$GUEST_CC" CONFIG_DEBUG_INFO_BTF_MODULES= "$@" modules
 }
 
 # guest_cc OUTPUT SOURCE...: a static program for the guests.
@@ -316,7 +370,7 @@ guest_cc() {
 	local output=$1
 	shift
 	mkdir -p "$(dirname "$output")"
-	"${CC:-gcc}" -Wall -Wextra -O2 -static -o "$output" "$@"
+	"$GUEST_CC" -Wall -Wextra -O2 -static -o "$output" "$@"
 }
 
 make_debian_root() {
@@ -336,7 +390,7 @@ make_debian_root() {
 # Debian 12 and what they depend on, unpacked but not configured, for
 # stage_guest. Sets DEBIAN_ROOT.
 debian_root() {
-	DEBIAN_ROOT=$CACHE/root/$(printf '%s\n' "$@" | sort | cksum | cut -d' ' -f1)
+	DEBIAN_ROOT=$CACHE/root/$(printf '%s\n' "$@" | sort | cksum | cut -d' ' -f1)$SUFFIX
 	lock_cache fetch
 	if [[ ! -d $DEBIAN_ROOT ]]; then
 		need_packages mmdebstrap
@@ -344,6 +398,21 @@ debian_root() {
 		apt_for bookworm
 		HINT=$NETWORK_HINT step "unpacking $* and what they need" "$CACHE/log/root-${DEBIAN_ROOT##*/}.log" \
 			make_debian_root "$DEBIAN_ROOT" "$@"
+	fi
+	unlock_cache
+}
+
+# guest_busybox: sets BUSYBOX. This machine's own is of the same release.
+guest_busybox() {
+	local dir=$CACHE/busybox$SUFFIX
+	BUSYBOX=$(command -v busybox)
+	[[ $ARCH != x86 ]] || return 0
+	BUSYBOX=$dir/bin/busybox
+	lock_cache fetch
+	if [[ ! -e $BUSYBOX ]]; then
+		apt_for bookworm
+		HINT=$NETWORK_HINT step "fetching busybox" "$CACHE/log/fetch-busybox.log" fetch_debs busybox-static
+		dpkg-deb -x "$(newest_deb busybox-static)" "$dir"
 	fi
 	unlock_cache
 }
@@ -356,10 +425,11 @@ stage_guest() {
 	mkdir -p "$root"
 	[[ -z ${2:-} ]] || cp -a "$2/." "$root/"
 	mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,dev,proc,sys,tmp,run,etc,root,mnt,lib/modules}
-	guest_cc "$root/init" "$QEMU_DIR/init.c"
+	guest_cc "$root/init" "$QEMU_DIR/init.c" -DCONSOLE_TTY="\"$CONSOLE_TTY\"" -DRESULTS_TTY="\"$RESULTS_TTY\""
 	ln -f "$root/init" "$root/usr/bin/timeout"
-	cp "$(command -v busybox)" "$root/bin/busybox"
-	"$root/bin/busybox" --list | while read -r applet; do
+	guest_busybox
+	cp "$BUSYBOX" "$root/bin/busybox"
+	busybox --list | while read -r applet; do
 		[[ $applet == timeout || $applet == init || -L $root/bin/$applet ||
 			-e $root/bin/$applet || -e $root/sbin/$applet ]] || ln -s busybox "$root/bin/$applet"
 	done
@@ -405,7 +475,7 @@ pack_guest() { (cd "$1" && find . | cpio -o -H newc --quiet -R 0:0) >"$2"; }
 accelerator() {
 	if [[ -n ${ACCEL:-} ]]; then
 		echo "$ACCEL"
-	elif grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo && [[ -w /dev/kvm ]]; then
+	elif [[ $ARCH == x86 ]] && grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo && [[ -w /dev/kvm ]]; then
 		echo kvm
 	else
 		echo tcg,thread=single
@@ -415,9 +485,9 @@ accelerator() {
 # What every guest gets: panic ends the guest instead of restarting it, and
 # what would leave it in a coma is a panic. A WARN does not stop the run: the
 # verdict finds it, and the rest of the run is worth having.
-BOOT_ARGS=(console=ttyS0 loglevel=7 panic=-1 oops=panic softlockup_panic=1
+BOOT_ARGS=("console=$CONSOLE_TTY" loglevel=7 panic=-1 oops=panic softlockup_panic=1
 	nmi_watchdog=panic hung_task_panic=1 printk.devkmsg=on random.trust_cpu=on
-	no5lvl mitigations=off slab_nomerge)
+	mitigations=off slab_nomerge "${ARCH_ARGS[@]}")
 
 unpack_qemu() {
 	local dir=$1 deb
@@ -427,14 +497,15 @@ unpack_qemu() {
 	for deb in "$@"; do
 		dpkg-deb -x "$deb" "$dir.new"
 	done
-	depends qemu-system-x86 | tr -d '<>' | grep -vE '^(qemu-|seabios|ipxe-)' >"$dir.new/libraries"
+	depends "$QEMU_PACKAGE:$HOST_ARCH" | tr -d '<>' | grep -vE '^(qemu-|seabios|ipxe-)' >"$dir.new/libraries"
 	mv "$dir.new" "$dir"
 }
 
 # backported_qemu: the one of bookworm-backports, in the cache and not installed;
 # only the libraries that it needs are. Sets QEMU.
 backported_qemu() {
-	local dir=$CACHE/qemu packages=(qemu-system-x86 qemu-system-data seabios) package debs=() libraries
+	local dir=$CACHE/qemu$SUFFIX package debs=() libraries
+	local packages=("$QEMU_PACKAGE:$HOST_ARCH" qemu-system-data "${QEMU_FIRMWARE[@]}")
 	lock_cache fetch
 	if [[ ! -d $dir ]]; then
 		need_space 300
@@ -449,7 +520,7 @@ backported_qemu() {
 	unlock_cache
 	mapfile -t libraries <"$dir/libraries"
 	need_packages "${libraries[@]}"
-	QEMU=("$dir/usr/bin/qemu-system-x86_64" -L "$dir/usr/share/qemu" -L "$dir/usr/share/seabios")
+	QEMU=("$dir/usr/bin/${QEMU[0]}" "${QEMU[@]:1}" -L "$dir/usr/share/qemu" -L "$dir/usr/share/seabios")
 }
 
 # choose_clock: for guests whose times count. Under TCG their clock is made to
@@ -459,7 +530,6 @@ backported_qemu() {
 #
 # Before 8.1 QEMU lets all CPUs of such a guest but one starve (83ecdb18eb65,
 # "accel/tcg/tcg-accel-ops-rr: ensure fairness with icount").
-QEMU=(qemu-system-x86_64)
 COUNTED=
 choose_clock() {
 	local version
@@ -467,7 +537,7 @@ choose_clock() {
 	version=$("${QEMU[@]}" --version | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p')
 	at_least 8.1 "$version" || backported_qemu
 	QEMU+=(-icount "shift=0,sleep=off")
-	BOOT_ARGS+=(tsc=reliable)
+	BOOT_ARGS+=("${COUNTED_ARGS[@]}")
 	COUNTED=yes
 }
 
@@ -506,9 +576,6 @@ give_up_guests() {
 	exit 1
 }
 
-# QEMU up to 7.2 gets the flags of a cmpxchg16b wrong, on which the slab
-# allocator of 6.12 dies of a double fault. None of these kernels needs it.
-#
 # boot FOLDER IMAGE INITRD CPUS MEGABYTES LIMIT FILTER ARGUMENT...: run one
 # guest. FOLDER gets cmdline, console.log, $RESULTS and status, which is
 # "exited N" or "timeout". FILTER is called with each line of both ports, and
@@ -518,7 +585,7 @@ RESULTS=results
 QEMU_EXTRA=()
 boot() {
 	local dir=$1 image=$2 initrd=$3 cpus=$4 memory=$5 limit=$6 filter=$7
-	local accel cpu=max,-cx16 args pid line shown=$SECONDS start=$SECONDS
+	local accel cpu=$TCG_CPU args pid line shown=$SECONDS start=$SECONDS
 	shift 7
 	accel=$(accelerator)
 	[[ $accel != kvm* ]] || cpu=host
@@ -536,7 +603,8 @@ boot() {
 		timeout --foreground --kill-after=10 "$limit" \
 			"${QEMU[@]}" -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" \
 			-nographic -no-reboot -nodefaults -monitor none -pidfile "$dir/qemu.pid.$$" \
-			-serial "file:$dir/console.log" -serial "file:$dir/$RESULTS" \
+			-serial "file:$dir/console.log" \
+			-chardev "file,id=results,path=$dir/$RESULTS" "${RESULTS_PORT[@]}" \
 			-kernel "$image" -initrd "$initrd" -append "$args" "${QEMU_EXTRA[@]}" \
 			>"$dir/qemu.log" 2>&1 </dev/null || rc=$?
 		case $rc in

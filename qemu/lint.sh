@@ -126,7 +126,7 @@ exact_counts() {
 need_packages "${RUN_PACKAGES[@]}" "${LINT_PACKAGES[@]}" git
 lock_cache fetch
 source_tree 6.1
-stock_kernel 6.1 cloud-amd64
+stock_kernel 6.1 cloud
 unlock_cache
 mkdir -p "$OUT"
 check checkpatch c_style

@@ -134,7 +134,7 @@ boot_lives() {
 
 main() {
 	local line=${1:-6.1} flavour=${2:-rt} cpus=${3:-2} module=${4:-} dir
-	OUT=$TOP/out/lives
+	OUT=$OUT_DIR/lives
 	need_root "lives.sh"
 	dir=$OUT/$line-$flavour-${cpus}cpu
 	rm -rf "$dir"
@@ -143,7 +143,7 @@ main() {
 	need_packages "${RUN_PACKAGES[@]}"
 	choose_clock
 	lock_cache fetch
-	stock_kernel "$line" "$flavour-amd64"
+	stock_kernel "$line" "$flavour"
 	unlock_cache
 	systemd_root
 	systemd_drivers "$line"

@@ -153,9 +153,9 @@ main() {
 	trap 'stop_guests "$OUT"' EXIT
 	step "building the next version" "$OUT/upgrade.log" make_debs "$OUT/upgrade" 1.0.1
 	lock_cache fetch
-	stock_kernel 6.1 cloud-amd64
+	stock_kernel 6.1 cloud
 	CLOUD=$K_REL
-	stock_kernel 6.1 rt-amd64
+	stock_kernel 6.1 rt
 	RT=$K_REL
 	unlock_cache
 	debian_with_dkms

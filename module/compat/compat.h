@@ -45,7 +45,16 @@
  * more spares every call the saving and restoring of all registers and flags;
  * the instruction pointer and the arguments are good in either case.
  */
-#ifdef NSD_HAVE_FTRACE_REGS
+#if defined(CONFIG_DYNAMIC_FTRACE_WITH_REGS) || defined(CONFIG_DYNAMIC_FTRACE_WITH_ARGS)
+#define NSD_CAN_REDIRECT
+#endif
+#if defined(CONFIG_DYNAMIC_FTRACE_WITH_ARGS) && !defined(CONFIG_DYNAMIC_FTRACE_WITH_REGS)
+/* On arm64 since 6.2, there is nothing but the arguments. */
+#define nsd_ftrace_regs ftrace_regs
+#define nsd_ftrace_argument ftrace_regs_get_argument
+#define nsd_ftrace_set_ip ftrace_regs_set_instruction_pointer
+#else
+#if defined(NSD_HAVE_FTRACE_REGS) && defined(NSD_CAN_REDIRECT)
 #define nsd_ftrace_regs ftrace_regs
 #ifdef NSD_HAVE_ARCH_FTRACE_REGS
 #define nsd_pt_regs(fregs) (&arch_ftrace_regs(fregs)->regs)
@@ -56,6 +65,16 @@
 #define nsd_ftrace_regs pt_regs
 #define nsd_pt_regs(regs) (regs)
 #endif
+#ifdef NSD_HAVE_KERNEL_ARGUMENT
+#define nsd_ftrace_argument(fregs, n) \
+	regs_get_kernel_argument(nsd_pt_regs(fregs), n)
+#else
+/* Before 5.0, for the third one. */
+#define nsd_ftrace_argument(fregs, n) (nsd_pt_regs(fregs)->dx)
+#endif
+#define nsd_ftrace_set_ip(fregs, ip) instruction_pointer_set(nsd_pt_regs(fregs), ip)
+#endif
+struct nsd_ftrace_regs;
 
 #ifdef CONFIG_HAVE_DYNAMIC_FTRACE_WITH_ARGS
 #define NSD_FTRACE_FLAGS 0
@@ -65,16 +84,6 @@
 /* Before 5.11 protection from recursion was the default. */
 #define NSD_FTRACE_FLAGS (FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION_SAFE)
 #endif
-
-/* The third argument of a function that is called. */
-static inline unsigned long nsd_third_argument(struct pt_regs *regs)
-{
-#ifdef NSD_HAVE_KERNEL_ARGUMENT
-	return regs_get_kernel_argument(regs, 2);
-#else
-	return regs->dx;
-#endif
-}
 
 #ifndef NSD_HAVE_KERNEL_NOFAULT
 #define get_kernel_nofault(val, ptr) probe_kernel_read(&(val), ptr, sizeof(val))
@@ -161,8 +170,8 @@ static inline void nsd_flush_srcu(struct srcu_struct *srcu)
  */
 static inline const char *nsd_missing_option(void)
 {
-#if !defined(CONFIG_DYNAMIC_FTRACE_WITH_REGS)
-	return "CONFIG_DYNAMIC_FTRACE_WITH_REGS";
+#ifndef NSD_CAN_REDIRECT
+	return "CONFIG_DYNAMIC_FTRACE_WITH_REGS or CONFIG_DYNAMIC_FTRACE_WITH_ARGS";
 #elif defined(CONFIG_X86) && !defined(CC_USING_FENTRY)
 	return "the compiler's -mfentry";
 #else

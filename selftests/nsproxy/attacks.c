@@ -139,6 +139,11 @@ static int attack_end(struct attack *attack)
 	return err;
 }
 
+/* It gets at a superblock without a mount. Young architectures have none. */
+#ifndef SYS_ustat
+#define SYS_ustat	-1
+#endif
+
 /* What an attacker needs that this kernel lacks, or NULL. */
 static const char *attack_needs(void)
 {
@@ -169,6 +174,11 @@ static const char *attack_needs_ring(void)
 	return attack_needs();
 }
 
+static const char *attack_needs_ustat(void)
+{
+	return SYS_ustat < 0 ? "this architecture lacks ustat(2)" : attack_needs();
+}
+
 static const char *attack_needs_fuse(void)
 {
 	if (!nsp_linux(4, 18))
@@ -176,7 +186,7 @@ static const char *attack_needs_fuse(void)
 	/* Everybody may open it, once udev has been there. */
 	if (chmod("/dev/fuse", 0666))
 		return "no /dev/fuse: this kernel has no FUSE";
-	return attack_needs();
+	return attack_needs_ustat();
 }
 
 /* What keeps a file system from going. */
@@ -686,7 +696,7 @@ static const char *attack_needs_tmpfs(const char *mode)
 {
 	if (!strcmp(mode, "all") && nsp_linux(6, 3) && !nsp_linux(6, 9))
 		return "mode all leaves such a tmpfs to a worker from Linux 6.3 to 6.8";
-	return attack_needs();
+	return attack_needs_ustat();
 }
 
 static int attack_by_files(struct attack *attack)
