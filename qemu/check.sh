@@ -9,6 +9,7 @@
 #	TREE=/path		a kernel tree: as it is, with the module, and patched
 #	ACCEL=kvm		another accelerator
 #	CC=clang		another compiler
+#	ARCH=arm64		guests of another architecture
 
 # Sourced files read some of what is set here.
 # shellcheck disable=SC2034
@@ -27,7 +28,7 @@ OUT=$OUT_DIR/check
 RESULTS=results.ktap
 # The longest goes first, since several run at a time.
 DEFAULT=(DEBUG STOCK-RT STOCK SMP SMP1 UP)
-KERNEL=${KERNEL:-6.1}
+KERNEL=${KERNEL:-$DEFAULT_LINE}
 TREE=${TREE:-}
 # How the check of the packages ended, where there was one.
 PACKAGES=
@@ -54,8 +55,6 @@ check_request() {
 		if [[ $(setting "$scenario" kernel) == stock* ]]; then
 			[[ -z $TREE ]] ||
 				die "$scenario boots Debian's own kernel and TREE=$TREE is a tree to build: pick a built scenario, like SCENARIOS=SMP"
-			[[ $ARCH != arm64 || $line == 6.12 ]] ||
-				die "$scenario cannot be had for $line on arm64: Debian builds those kernels without CONFIG_KALLSYMS_ALL, which the module takes; pick KERNEL=6.12"
 			[[ $line != 7.2 ]] ||
 				die "$scenario cannot be had for 7.2: the tools in Debian's 7.2 headers want a newer C library; pick a built scenario, like SCENARIOS=SMP"
 		elif [[ $ARCH != x86 ]]; then
@@ -374,6 +373,7 @@ main() {
 		# debug kernels are built of one line.
 		[[ $KERNEL == 6.1 ]] || DEFAULT=(STOCK-RT STOCK SMP SMP1 UP)
 		[[ $KERNEL != 7.2 ]] || DEFAULT=(SMP SMP1 UP)
+		[[ $ARCH == x86 ]] || DEFAULT=(STOCK-RT STOCK)
 		if [[ -n $TREE ]]; then
 			choose_tree
 			DEFAULT=(SMP UP)

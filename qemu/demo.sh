@@ -21,9 +21,12 @@ source "$QEMU_DIR/lives.sh"
 OUT=$OUT_DIR/demo
 LIMIT=300
 TREE=${TREE:-}
+KERNEL=${KERNEL:-$DEFAULT_LINE}
 # What is booted: LABEL CPUS KIND. LABEL is the kernel's name in the table, and
 # KIND what was done to a tree, or lives.
-GUESTS=("6.1-rt 2 lives" "6.1-cloud 2" "6.1-cloud 1" "6.1-rt 2" "6.1-rt 1")
+GUESTS=("$KERNEL-rt 2 lives" "$KERNEL-cloud 2" "$KERNEL-cloud 1" "$KERNEL-rt 2" "$KERNEL-rt 1")
+# A whole Debian is x86-64 alone so far.
+[[ $ARCH == x86 ]] || GUESTS=("${GUESTS[@]:1}")
 # Enough of each to be seen; lives.sh by itself has more.
 LIVES=${LIVES:-crun:3 runc:2 bwrap:3 sandboxed-unit:2 unshare-m:3 tmpfs:5 rmdir:5 netns:2 podman:1}
 # What stock is compared with.
@@ -124,20 +127,20 @@ loop_table() {
 }
 
 meaning() {
-	awk -F'\t' '
+	awk -F'\t' -v rt="$KERNEL-rt" '
 	{ p50[$1, $2, $3, $4] = $6; gps[$1, $2, $3, $4] = $9 }
 	function figures(op,   s, l) {
-		s = p50["6.1-rt", 2, "stock", op]
-		l = p50["6.1-rt", 2, "loaded", op]
+		s = p50[rt, 2, "stock", op]
+		l = p50[rt, 2, "loaded", op]
 		return sprintf("%.0f us and %s grace periods in the caller to %.0f us and %s (%.0f times faster)",
-			s, gps["6.1-rt", 2, "stock", op], l, gps["6.1-rt", 2, "loaded", op], l > 0 ? s / l : 0)
+			s, gps[rt, 2, "stock", op], l, gps[rt, 2, "loaded", op], l > 0 ? s / l : 0)
 	}
 	function change(op) {
-		return sprintf("%.2f", p50["6.1-rt", 2, "loaded", op] / p50["6.1-rt", 2, "stock", op])
+		return sprintf("%.2f", p50[rt, 2, "loaded", op] / p50[rt, 2, "stock", op])
 	}
 	END {
-		printf "With the module, on the stock 6.1-rt kernel with two CPUs, unshare(CLONE_NEWNS) goes from %s, and fork, unshare(CLONE_NEWNS), exit and wait from %s: the grace periods still pass, but no task waits for them.\n",
-			figures("unshare_mnt"), figures("fork_mnt_exit")
+		printf "With the module, on the stock %s kernel with two CPUs, unshare(CLONE_NEWNS) goes from %s, and fork, unshare(CLONE_NEWNS), exit and wait from %s: the grace periods still pass, but no task waits for them.\n",
+			rt, figures("unshare_mnt"), figures("fork_mnt_exit")
 		printf "What never waited stays what it was, setns() to the own network namespace at %s and fork, exit and wait at %s times the stock median, which is the price of the hook.\n",
 			change("setns_net"), change("fork_exit")
 	}' "$OUT/results.tsv"

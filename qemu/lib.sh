@@ -27,6 +27,7 @@ case ${ARCH:=x86} in
 x86 | x86_64)
 	ARCH=x86
 	DEB_ARCH=amd64
+	DEFAULT_LINE=6.1
 	SUFFIX=
 	CROSS_PACKAGES=()
 	QEMU_PACKAGE=qemu-system-x86
@@ -44,6 +45,8 @@ x86 | x86_64)
 	;;
 arm64)
 	DEB_ARCH=arm64
+	# Those before it take their debug symbols, see fetch_map.
+	DEFAULT_LINE=6.12
 	SUFFIX=-arm64
 	CROSS_COMPILE=${CROSS_COMPILE:-aarch64-linux-gnu-}
 	CROSS_PACKAGES=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
@@ -268,6 +271,19 @@ unpack_stock() {
 	done
 }
 
+has_kallsyms_all() { grep -qx CONFIG_KALLSYMS_ALL=y "$1/boot/config-$K_REL"; }
+
+# fetch_map FOLDER: the System.map of a kernel that does not tell where its data is.
+# What Debian has in /boot is but a note.
+fetch_map() {
+	local package=linux-image-$K_REL-dbg deb
+	fetch_debs "$package" || return
+	deb=$(newest_deb "$package")
+	dpkg-deb --fsys-tarfile "$deb" |
+		tar -xO "./usr/lib/debug/boot/System.map-$K_REL" >"$1/boot/System.map-$K_REL" || return
+	rm "$deb"
+}
+
 # stock_kernel LINE FLAVOUR: a Debian kernel (rt or cloud) and its headers, unpacked
 # in the cache. Sets K_ID, K_REL, K_ROOT, K_IMAGE, K_CONFIG, K_DIR (to build modules
 # against, with the compiler K_CC and what MAKE_ARGS says) and K_MODULES.
@@ -306,6 +322,9 @@ stock_kernel() {
 			debs+=("$(newest_deb "$package")")
 		done
 		step "unpacking $image" "$CACHE/log/unpack-$K_ID.log" unpack_stock "$dir" "${debs[@]}"
+		has_kallsyms_all "$dir" || HINT=$NETWORK_HINT \
+			step "fetching the System.map of $image, with its debug symbols (800 MB)" \
+			"$CACHE/log/fetch-$K_ID-map.log" fetch_map "$dir"
 		# These Makefiles name the folder they would have been installed to.
 		# shellcheck disable=SC2016 # This is for make to expand.
 		sed -i -E 's#(^|[[:space:]])/usr/src/#\1$(dir $(firstword $(MAKEFILE_LIST)))../#' \
@@ -319,6 +338,7 @@ stock_kernel() {
 	K_DIR=$dir/usr/src/linux-headers-$K_REL
 	K_CC=$GUEST_CC
 	MAKE_ARGS=()
+	has_kallsyms_all "$dir" || MAKE_ARGS+=("SYSTEM_MAP=$dir/boot/System.map-$K_REL")
 	K_MODULES=(fuse overlay loop brd dm-mod ext4 vfat nls_cp437 nls_ascii)
 	[[ -r $K_IMAGE && -r $K_DIR/Makefile &&
 		-n $(find "$dir"/{,usr/}lib/modules -name 'dm-mod.ko*' 2>/dev/null) ]] ||
