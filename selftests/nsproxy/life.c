@@ -76,13 +76,16 @@ static char *slurp(const char *path)
 	return text;
 }
 
-/* Dynamic ftrace, called from before a function's prologue. */
+/* Dynamic ftrace, called from before a function's prologue: on x86 not everywhere. */
 static bool kernel_can_redirect(void)
 {
+	bool fentry = true;
+#ifdef __x86_64__
 	char *symbols = slurp("/proc/kallsyms");
-	bool fentry = !symbols || strstr(symbols, " __fentry__\n");
 
+	fentry = !symbols || strstr(symbols, " __fentry__\n");
 	free(symbols);
+#endif
 	return fentry && gp_possible();
 }
 
