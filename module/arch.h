@@ -17,7 +17,7 @@
 /* It is the second, after one that saves the link register, or the third after a BTI. */
 #define NSD_ENTRY_BYTES	12
 #else
-#error "nsproxy_defer: the module is for x86-64 and arm64; see module/arch.h for what another takes"
+#error "nsproxy_defer: the module is for x86-64 and arm64; this header says what another takes"
 #endif
 
 #endif /* NSD_ARCH_H */
