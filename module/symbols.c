@@ -11,7 +11,6 @@
 #include <linux/kprobes.h>
 #include <linux/pid_namespace.h>
 #include <linux/printk.h>
-#include <linux/sched/task.h>
 #include <linux/string.h>
 #include <linux/user_namespace.h>
 #include <linux/utsname.h>
@@ -51,7 +50,6 @@ static int check_map(unsigned long lookup_name)
 {
 	const struct mapped known[] = {
 		{ "init_pid_ns", (unsigned long)&init_pid_ns },
-		{ "init_task", (unsigned long)&init_task },
 		{ "init_user_ns", (unsigned long)&init_user_ns },
 		{ "init_uts_ns", (unsigned long)&init_uts_ns },
 		{ "cleanup_net", kcall(nsd_lookup_name)("cleanup_net") },

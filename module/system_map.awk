@@ -5,7 +5,7 @@
 BEGIN {
 	split("unmounted mount_lock delayed_fput_work delayed_mntput_work", needed)
 	split("free_ipc_work net_cleanup_work __start_BTF __stop_BTF kallsyms_lookup_name " \
-	      "init_pid_ns init_task init_user_ns init_uts_ns cleanup_net inc_ucount " \
+	      "init_pid_ns init_user_ns init_uts_ns cleanup_net inc_ucount " \
 	      "namespace_unlock", others)
 	for (i in needed)
 		wanted[needed[i]]
