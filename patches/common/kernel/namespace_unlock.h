@@ -135,16 +135,27 @@ static bool is_alone(struct mount *mnt, int own)
 	return true;
 }
 
+/* A proc has no device and no data. Who watches something in it is told of its end. */
+static bool may_be_late(const struct super_block *sb)
+{
+#ifdef CONFIG_FSNOTIFY
+	if (sb_watches(sb))
+		return false;
+#endif
+	return sb->s_magic == PROC_SUPER_MAGIC;
+}
+
 /*
  * A mount holds its superblock and its root. A directory that has a name holds no more
  * than that name; a file may have been removed, or be a namespace.
  */
 static bool nobody_can_tell(const struct mount *m)
 {
+	const struct super_block *sb = m->mnt.mnt_sb;
 	const struct dentry *root = m->mnt.mnt_root;
 
-	return !is_last_of_sb(m) &&
-	       (root == m->mnt.mnt_sb->s_root || (d_is_dir(root) && !d_unhashed(root)));
+	return may_be_late(sb) || (!is_last_of_sb(m) &&
+		(root == sb->s_root || (d_is_dir(root) && !d_unhashed(root))));
 }
 
 /* What umount(2) takes off is down when that returns, in each mode. */
