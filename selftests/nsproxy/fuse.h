@@ -43,8 +43,7 @@ static inline int fuse_answer(int fuse, const struct fuse_in_header *header, int
 	return write(fuse, &reply, reply.header.len) == reply.header.len ? 0 : -1;
 }
 
-static inline int fuse_answer_init_flags(int fuse, const struct fuse_in_header *header,
-					 uint32_t flags)
+static inline int fuse_answer_init(int fuse, const struct fuse_in_header *header)
 {
 	struct {
 		struct fuse_out_header header;
@@ -55,18 +54,12 @@ static inline int fuse_answer_init_flags(int fuse, const struct fuse_in_header *
 		/* 7.22 is what Linux 3.10 speaks; later ones go along. */
 		.init.minor = 22,
 		.init.max_readahead = 4096,
-		.init.flags = flags,
 		.init.max_write = 4096,
 	};
 
 	/* Up to minor 22, struct fuse_init_out ended after max_write. */
 	reply.header.len = sizeof(reply.header) + 24;
 	return write(fuse, &reply, reply.header.len) == reply.header.len ? 0 : -1;
-}
-
-static inline int fuse_answer_init(int fuse, const struct fuse_in_header *header)
-{
-	return fuse_answer_init_flags(fuse, header, 0);
 }
 
 #endif /* NSPROXY_FUSE_H */
