@@ -39,7 +39,8 @@ x86 | x86_64)
 	CONSOLE_TTY=ttyS0
 	RESULTS_TTY=ttyS1
 	RESULTS_PORT=(-serial chardev:results)
-	ARCH_ARGS=(no5lvl)
+	# A kernel does not wait long enough for the timer of a machine that is busy.
+	ARCH_ARGS=(no5lvl no_timer_check)
 	COUNTED_ARGS=(tsc=reliable)
 	export -n ARCH
 	;;

@@ -348,8 +348,7 @@ choose_tree() {
 	fi
 	# Linux 3.x does not boot on all that QEMU has.
 	[[ $(class_of_line "$T_LINE") != L ]] || GUEST_CPU=${GUEST_CPU:-qemu64}
-	# Nor does it wait long enough for the timer of a machine that is busy.
-	BOOT_ARGS+=(slub_nomerge no_timer_check)
+	BOOT_ARGS+=(slub_nomerge)
 }
 
 # tree_id KIND: what its logs and locks are called.
