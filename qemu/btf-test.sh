@@ -36,7 +36,8 @@ on_kernel() {
 "$SCRATCH/btf-test" || FAILED=1
 
 shopt -s nullglob
-KERNELS=("$CACHE"/stock/*/release)
+# An image for arm64 has no vmlinux in it.
+KERNELS=("$CACHE"/stock/*-amd64/release)
 EXTRACT=$CACHE/src/linux-source-6.1/scripts/extract-vmlinux
 if ((${#KERNELS[@]} == 0)) || [[ ! -x $EXTRACT ]]; then
 	echo "SKIP stock kernels: $CACHE has none, or no linux-source-6.1 to extract BTF with"
