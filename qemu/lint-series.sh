@@ -36,7 +36,7 @@ series_is_whole() {
 # collection's sources are checked where they come from. No for_each macro can do
 # without using its argument again.
 patch_style() {
-	local ignore=FILE_PATH_CHANGES,MACRO_ARG_REUSE
+	local ignore=FILE_PATH_CHANGES,MACRO_ARG_REUSE,LINUX_VERSION_CODE
 	! patched_files "$1" | grep -q '^include/trace/' || ignore+=,$TRACE_STYLE
 	awk '/^diff --git / { ours = / b\/tools\/testing\/selftests\/nsproxy\/.*\.[ch]$/ } !ours' "$1" |
 		(cd "$OUT" && perl "$SOURCE/scripts/checkpatch.pl" --no-tree --root="$SOURCE" --strict --terse \

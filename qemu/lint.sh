@@ -56,7 +56,7 @@ USER_STYLE=$USER_STYLE,ENOSYS,NAKED_SSCANF,BRACES,CAMELCASE,SPACING,MULTISTATEME
 c_style() {
 	local kernel user result=0
 	mapfile -t kernel < <(sources 'module/*.c' 'module/*.h' 'qemu/controls/*.c' |
-		grep -vE '^module/(include/trace|compat/(compat|kcall|quiesce)|filesystems\.c)')
+		grep -vE '^module/(include/trace|compat/(compat|kcall|quiesce)|umount_walkers\.h)')
 	mapfile -t user < <(sources 'qemu/*.c' 'selftests/*.c' 'selftests/*.h' | grep -v '^qemu/controls/')
 	style , "${kernel[@]}" || result=1
 	style "$TRACE_STYLE" module/include/trace/events/nsproxy_defer.h || result=1
@@ -65,7 +65,7 @@ c_style() {
 	# On 3.x synchronize_sched() is not the same as synchronize_rcu().
 	style DEPRECATED_API module/compat/quiesce.c || result=1
 	# When something is freed can be told by the version alone.
-	style LINUX_VERSION_CODE module/filesystems.c || result=1
+	style LINUX_VERSION_CODE module/umount_walkers.h || result=1
 	style "$USER_STYLE" "${user[@]}" || result=1
 	return "$result"
 }

@@ -198,18 +198,6 @@ static inline void nsd_unlock_fs(struct fs_struct *fs)
 #endif
 }
 
-/* Are names in it compared by tables? If in doubt, yes. */
-static inline bool nsd_sb_folds_case(const struct super_block *sb)
-{
-#if !IS_ENABLED(CONFIG_UNICODE)
-	return false;
-#elif defined(NSD_HAVE_SB_ENCODING)
-	return sb->s_encoding;
-#else
-	return sb->s_root->d_flags & (DCACHE_OP_HASH | DCACHE_OP_COMPARE);
-#endif
-}
-
 /* Does /sys/kernel/@name exist? */
 static inline bool nsd_kernel_kobj_has(const char *name)
 {

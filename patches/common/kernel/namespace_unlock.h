@@ -159,7 +159,7 @@ static bool nobody_can_tell(const struct mount *m)
 }
 
 /* What umount(2) takes off is down when that returns, in each mode. */
-static bool may_be_late(const struct mount *m)
+static bool may_leave(const struct mount *m)
 {
 	return nobody_can_tell(m) ||
 	       (nsproxy_defer_all() && !(m->mnt.mnt_flags & MNT_SYNC_UMOUNT));
@@ -188,20 +188,25 @@ static enum nsproxy_defer_stat leave(struct mount *m)
 static enum nsproxy_defer_stat put_one(struct mount *m, bool for_good)
 {
 	int own = for_good ? count_own(&m->mnt) : 0;
-	bool alone = is_alone(m, own);
+	int sync = own ? m->mnt.mnt_flags & MNT_SYNC_UMOUNT : 0;
+	bool alone;
 
+	/* Up to 6.14 walkers look at it without the lock: see it cleared, or be counted. */
+	m->mnt.mnt_flags &= ~sync;
+	/* Pairs with __legitimize_mnt(), and is the one after ->mnt_ns = NULL. */
+	smp_mb();
+	alone = is_alone(m, own);
 	if (alone && needs_no_gp(m)) {
 		hlist_del(&m->mnt_umount);
 		drop_one(m);
-		if (own)
-			m->mnt.mnt_flags &= ~MNT_SYNC_UMOUNT;
-		else
+		if (!own)
 			m->mnt.mnt_flags |= MNT_DOOMED;
 		return own ? NSPROXY_DEFER_STAT_DROPPED : NSPROXY_DEFER_STAT_FINISHED;
 	}
+	m->mnt.mnt_flags |= sync;
 	if (!for_good)
 		return LOOK_AGAIN;
-	if (list_empty(&m->mnt_mounts) && may_be_late(m))
+	if (list_empty(&m->mnt_mounts) && may_leave(m))
 		return leave(m);
 	if (is_left(m))
 		return NSPROXY_DEFER_STAT_WAITED_SUPERBLOCK;
@@ -262,8 +267,6 @@ static void look_at(struct hlist_head *mounts, bool for_good)
 		if (for_good)
 			lock_own();
 		lock_mount_hash();
-		/* Pairs with __legitimize_mnt(), and is the one after ->mnt_ns = NULL. */
-		smp_mb();
 		fate = put_one(m, for_good);
 		if (fate != LOOK_AGAIN)
 			trace_nsproxy_defer_mount(m->mnt.mnt_sb, fate);
