@@ -153,9 +153,22 @@ series_patches() { series_entries "$1" | sed "s#^#${1%/*}/#"; }
 
 patched_files() { sed -nE 's#^(---|\+\+\+) [ab]/([^[:space:]]+).*#\2#p' "$@" | sort -u; }
 
+# is_narrow PATCH: has a hunk less context than three lines on a side? With a fuzz of
+# two it would fit anywhere.
+is_narrow() {
+	awk '
+		function look() { if (changed && (lead < 3 || trail < 3)) narrow = 1; lead = trail = changed = 0 }
+		/^(diff --git|@@) / { look(); on = /^@@ -[1-9]/; next }
+		on && /^[+-]/ { changed = 1; trail = 0 }
+		on && /^ / { if (changed) trail++; else lead++ }
+		END { look(); exit !narrow }' "$1"
+}
+
 # apply_patch DIR PATCH FUZZ LOG: the program's words are in LOG.
 apply_patch() {
-	patch -d "$1" -p1 -F "$3" --forward --batch --no-backup-if-mismatch -i "$2" 2>&1 |
+	local fuzz=$3
+	((!fuzz)) || ! is_narrow "$2" || fuzz=0
+	patch -d "$1" -p1 -F "$fuzz" --forward --batch --no-backup-if-mismatch -i "$2" 2>&1 |
 		if [[ $4 == /dev/stdout ]]; then cat; else cat >"$4"; fi
 }
 
