@@ -21,10 +21,11 @@ make_tree() {
 	mkdir -p "$1/kernel" "$1/init" "$1/fs"
 	printf 'VERSION = %s\nPATCHLEVEL = %s\nSUBLEVEL = 7\nEXTRAVERSION = -test\n' "${2%.*}" "${2#*.}" >"$1/Makefile"
 	echo 'source "init/Kconfig"' >"$1/Kconfig"
-	printf 'config NAMESPACES\n\tbool "Namespaces"\n\tdefault y\n' >"$1/init/Kconfig"
+	printf 'config %s\n\tbool "%s"\n\tdefault %s\n' NAMESPACES Namespaces y MORE More n >"$1/init/Kconfig"
 	printf '%s\n' '/* one */' '/* two */' '/* three */' \
 		'void switch_task_namespaces(struct task_struct *p, struct nsproxy *new)' '{' \
-		$'\tmight_sleep();' $'\tp->nsproxy = new;' "$3" $'\tfree_nsproxy(ns);' '}' >"$1/kernel/nsproxy.c"
+		$'\tmight_sleep();' $'\tp->nsproxy = new;' "$3" $'\tfree_nsproxy(ns);' '}' \
+		'/* four */' '/* five */' '/* six */' >"$1/kernel/nsproxy.c"
 	printf '%s\n' 'static void namespace_unlock(void)' '{' "${4-$'\tsynchronize_rcu();'}" '}' \
 		'static void mntput_no_expire(struct mount *mnt)' '{' $'\tif (likely(READ_ONCE(mnt->mnt_ns))) {' \
 		$'\t\tmnt_add_count(mnt, -1);' $'\t}' '}' \
@@ -49,7 +50,7 @@ make_series() {
 	make_git base
 	mkdir -p base/include/linux "$dir"
 	echo '/* header */' >base/include/linux/nsproxy_defer.h
-	printf '\nconfig NSPROXY_DEFER\n\tbool "Defer"\n' >>base/init/Kconfig
+	sed -i '3a\\nconfig NSPROXY_DEFER\n\tbool "Defer"' base/init/Kconfig
 	git -C base add .
 	git -C base commit -q -m 'Add an option'
 	sed -i 's/^\tfree_nsproxy/\tdefer_nsproxy/' base/kernel/nsproxy.c
@@ -193,6 +194,14 @@ expect 0 'a git worktree with 2 commits' fuzzy DEST=commits.out
 patched commits.out
 [[ $(git -C commits.out log --format=%s) == $'Defer\nAdd an option\nbase' && -z $(git -C commits.out status --porcelain) ]] ||
 	wrong "commits.out has not the commits of the series" "$(git -C commits.out log --format=%s)" "$(git -C commits.out status --porcelain)"
+# A hunk without context on a side would go anywhere with fuzz.
+make_tree narrow 3.16 "$L"
+sed -i '/six/d; s/might_sleep/may_sleep/' narrow/kernel/nsproxy.c
+cp -r "$PATCHES" wide
+sed -i -e '/^ \/\* f[oi]/d' -e 's/^@@ -6,7 +6,7/@@ -6,5 +6,5/' "$PATCHES/linux-3.16.y/0002-Defer.patch"
+expect 1 '0002-Defer.patch' narrow
+rm -rf "$PATCHES"
+mv wide "$PATCHES"
 document 3.16
 make_tree undocumented 3.16 "$L"
 expect 0 'Left out, since it does not apply and the kernel does without: 0003-Document.patch' undocumented DEST=undocumented.out
