@@ -333,7 +333,7 @@ describe_series() {
 	local patch
 	tree_record series "$(series_word)"
 	if [[ -z $T_SERIES ]]; then
-		note "No series of patches/ applies${T_WRONG:+:"$'\n'"$T_WRONG}."
+		note "No series of patches/ applies$( [[ -z $T_WRONG ]] || printf ':\n%s' "$T_WRONG")."
 		return
 	fi
 	note "$(here "$T_FROM") applies $( ((T_FUZZ)) && echo "($(tree_patches | wc -l) patches), but only with fuzz: read what comes of$T_FUZZY" || echo "without fuzz ($(tree_patches | wc -l) patches)")."
