@@ -96,7 +96,7 @@ compile_steps() {
 	local patch setting obj
 	while read -r patch; do
 		echo "== ${patch##*/}"
-		apply_patch "$SOURCE" "$patch" 0 /dev/stdout || return 1
+		apply_patch "$SOURCE" "$patch" 0 || return 1
 		for setting in y n; do
 			obj=$(tree_cache steps)/$setting
 			mkdir -p "$obj"

@@ -72,25 +72,23 @@ in_copy() {
 # apply_series DIR: git am knows no fuzz, so where that is needed patch(1) does it, and
 # git takes the message only.
 apply_series() {
-	local dir=$1 patches patch
+	local dir=$1 patches patch git=
+	[[ ! -e $dir/.git || -z $T_GIT ]] || git=yes
 	mapfile -t patches < <(tree_patches)
-	if [[ ! -e $dir/.git || -z $T_GIT ]]; then
-		for patch in "${patches[@]}"; do
-			apply_patch "$dir" "$patch" "$T_FUZZ" /dev/stdout || return 1
-		done
-	elif ((T_FUZZ == 0)); then
+	if [[ -n $git && $T_FUZZ == 0 ]]; then
 		in_copy "$dir" am "${patches[@]}" || {
 			in_copy "$dir" am --abort
 			return 1
 		}
-	else
-		for patch in "${patches[@]}"; do
-			apply_patch "$dir" "$patch" "$T_FUZZ" /dev/stdout || return 1
-			patched_files "$patch" | (cd "$dir" && xargs git -c safe.directory="$dir" add -f --) || return 1
-			in_copy "$dir" commit -q --author="$(sed -nE 's/^From: //p' "$patch" | head -n 1)" \
-				-m "$(subject "$patch")" -m "$(sed -e '1,/^$/d' -e '/^---$/,$d' "$patch")" || return 1
-		done
+		return
 	fi
+	for patch in "${patches[@]}"; do
+		apply_patch "$dir" "$patch" "$T_FUZZ" || return 1
+		[[ -n $git ]] || continue
+		patched_files "$patch" | (cd "$dir" && xargs git -c safe.directory="$dir" add -f --) || return 1
+		in_copy "$dir" commit -q --author="$(sed -nE 's/^From: //p' "$patch" | head -n 1)" \
+			-m "$(subject "$patch")" -m "$(sed -e '1,/^$/d' -e '/^---$/,$d' "$patch")" || return 1
+	done
 }
 
 drop_copy() {

@@ -44,6 +44,8 @@ tree_function() {
 #			task_lock() instead, as since 3.17 (728dba3a39c6)
 #	T_UMOUNT	what namespace_unlock() waits for: nothing (up to 3.12), full (a
 #			grace period), or expedited (since 5.0)
+#	T_INEXACT	why nobody can count who holds a mount, neither the module nor a
+#			series whose hunks fit; or nothing if it can be done
 look_at_tree() {
 	local body kconfig=
 	[[ -n $1 ]] || die "which tree? Give TREE=/path/to/linux"
@@ -87,17 +89,14 @@ look_at_tree() {
 	*synchronize_*) T_UMOUNT=full ;;
 	*) T_UMOUNT=nothing ;;
 	esac
+	T_INEXACT=
+	[[ $T_CLASS != M || ! -e $T_DIR/fs/namespace.c ]] ||
+		T_INEXACT=$(awk -f "$TOP/module/compat/mntput-order.awk" "$T_DIR/fs/namespace.c")
 }
 
 # class_of_line 3.16: what mainline is.
 class_of_line() {
 	if at_least 3.17 "$1"; then echo M; else echo L; fi
-}
-
-# tree_inexact: why nobody can count who holds a mount, neither the module nor a
-# series whose hunks fit; or nothing if it can be done.
-tree_inexact() {
-	[[ $T_CLASS != M ]] || awk -f "$TOP/module/compat/mntput-order.awk" "$T_DIR/fs/namespace.c"
 }
 
 # Is it an old kernel that has got 728dba3a39c6?
@@ -164,12 +163,11 @@ is_narrow() {
 		END { look(); exit !narrow }' "$1"
 }
 
-# apply_patch DIR PATCH FUZZ LOG: the program's words are in LOG.
+# apply_patch DIR PATCH FUZZ
 apply_patch() {
 	local fuzz=$3
 	((!fuzz)) || ! is_narrow "$2" || fuzz=0
-	patch -d "$1" -p1 -F "$fuzz" --forward --batch --no-backup-if-mismatch -i "$2" 2>&1 |
-		if [[ $4 == /dev/stdout ]]; then cat; else cat >"$4"; fi
+	patch -d "$1" -p1 -F "$fuzz" --forward --batch --no-backup-if-mismatch -i "$2" 2>&1
 }
 
 # why_not PATCH LOG DIR: which hunk it was.
@@ -216,7 +214,7 @@ try_series() {
 	WRONG='' FUZZY='' LEFT_OUT=() FIT=0 HUNKS=0 OFFSET=0 FUZZED=0
 	for patch in "${patches[@]}"; do
 		HUNKS=$((HUNKS + $(hunks "$patch")))
-		if apply_patch "$scratch/tree" "$patch" "$2" "$scratch/log"; then
+		if apply_patch "$scratch/tree" "$patch" "$2" >"$scratch/log"; then
 			FIT=$((FIT + $(hunks "$patch")))
 			OFFSET=$((OFFSET + $(grep -c '(offset' "$scratch/log" || true)))
 			FUZZED=$((FUZZED + $(grep -c 'with fuzz' "$scratch/log" || true)))
@@ -261,7 +259,7 @@ find_series() {
 	local dir line candidates=() fuzz ranked=
 	local -A tried=()
 	T_SERIES=''
-	T_WRONG=$(tree_inexact)
+	T_WRONG=$T_INEXACT
 	[[ -z $T_WRONG ]] || return 0
 	for dir in "$PATCHES/linux-$T_LINE.y" "$PATCHES"/linux-*.y; do
 		[[ -r $dir/series && -z ${tried[$dir]:-} ]] || continue
@@ -308,7 +306,7 @@ tree_kinds() {
 		echo patched
 		return
 	fi
-	tree_is_quick || [[ -n $(tree_inexact) ]] || kinds+=" module"
+	tree_is_quick || [[ -n $T_INEXACT ]] || kinds+=" module"
 	# The series of its own line has to apply. With the fix of 3.17 it needs none.
 	if [[ -n $T_SERIES ]] ||
 		{ ! tree_has_fix && [[ $T_CLASS == L || -e $PATCHES/linux-$T_LINE.y ]]; }; then
@@ -321,8 +319,8 @@ tree_kinds() {
 series_word() {
 	if [[ -n $T_SERIES ]]; then
 		echo "${T_FROM##*/linux-}: $T_HUNKS hunks, $T_OFFSET with an offset, $T_FUZZED with fuzz"
-	elif [[ -n $(tree_inexact) ]]; then
-		echo "none: $(tree_inexact)"
+	elif [[ -n $T_INEXACT ]]; then
+		echo "none: $T_INEXACT"
 	else
 		sed -nE '1s/^linux-([^:]*): ([0-9]+ of [0-9]+) hunks fit.*/none; \1: \2 hunks fit/p' <<<"$T_WRONG"
 	fi
@@ -331,7 +329,6 @@ series_word() {
 # describe_series: what find_series found.
 describe_series() {
 	local patch
-	tree_record series "$(series_word)"
 	if [[ -z $T_SERIES ]]; then
 		note "No series of patches/ applies$( [[ -z $T_WRONG ]] || printf ':\n%s' "$T_WRONG")."
 		return
@@ -354,10 +351,11 @@ choose_tree() {
 		note "So there is nothing to patch."
 	else
 		find_series
+		tree_record series "$(series_word)"
 		describe_series
 		[[ -n $T_SERIES || $T_CLASS == L || -e $PATCHES/linux-$T_LINE.y ]] ||
 			note "There is none for Linux $T_LINE, so it is not run patched."
-		[[ -z $(tree_inexact) ]] || note "Nor is it run with the module."
+		[[ -z $T_INEXACT ]] || note "Nor is it run with the module."
 	fi
 	# Linux 3.x does not boot on all that QEMU has.
 	[[ $(class_of_line "$T_LINE") != L ]] || GUEST_CPU=${GUEST_CPU:-qemu64}
@@ -404,14 +402,14 @@ copy_tree_source() {
 	while read -r patch; do
 		patch -d "$SOURCE" -p1 -F 0 --forward --batch --dry-run -i "$patch" >/dev/null || continue
 		echo "fix-up ${patch##*/}"
-		apply_patch "$SOURCE" "$patch" 0 /dev/stdout
+		apply_patch "$SOURCE" "$patch" 0
 	done < <(series_patches "$FIXES/series")
 	if [[ $1 == upstream ]]; then
-		apply_patch "$SOURCE" "$UPSTREAM_FIX" 0 /dev/stdout
+		apply_patch "$SOURCE" "$UPSTREAM_FIX" 0
 	fi
 	[[ $1 == patched && -z $T_CARRIES ]] || return 0
 	while read -r patch; do
-		apply_patch "$SOURCE" "$patch" "$T_FUZZ" /dev/stdout
+		apply_patch "$SOURCE" "$patch" "$T_FUZZ"
 	done < <(tree_patches)
 }
 
