@@ -329,13 +329,21 @@ bool nsd_mount_cleanup_later(struct mount *m)
  *
  * Of what umount(2) took off without MNT_DETACH, __legitimize_mnt() takes its
  * increment back by a plain decrement, relying on somebody else to be the last. If
- * mntput() came in between, there would be nobody. Litmus test: walker-last.
+ * mntput() came in between, there would be nobody. Up to 6.14 it looks at the flag
+ * without the lock. So this comes before the count: a walker that is not counted finds
+ * the flag cleared. Litmus tests: walker-last, walker-flag.
  *
  * Context: any.
+ * Return: the flag if it was set, for who finds the mount held and puts it as ever.
  */
-void nsd_mount_let_walkers_hold(struct mount *m)
+int nsd_mount_let_walkers_hold(struct mount *m)
 {
-	nsd_vfsmount(m)->mnt_flags &= ~MNT_SYNC_UMOUNT;
+	int sync = nsd_vfsmount(m)->mnt_flags & MNT_SYNC_UMOUNT;
+
+	nsd_vfsmount(m)->mnt_flags &= ~sync;
+	/* Pairs with the one of __legitimize_mnt(), after its increment. */
+	smp_mb();
+	return sync;
 }
 
 /**

@@ -110,7 +110,7 @@ void nsd_mount_doom(struct mount *m);
 bool nsd_add_task_work(struct callback_head *work, task_work_func_t func);
 void nsd_mount_cleanup(struct mount *m);
 bool nsd_mount_cleanup_later(struct mount *m);
-void nsd_mount_let_walkers_hold(struct mount *m);
+int nsd_mount_let_walkers_hold(struct mount *m);
 bool nsd_mount_is_last(struct mount *m);
 
 #endif /* NSD_MOUNT_H */

@@ -260,7 +260,6 @@ static void finish(struct mount *m, struct sorted *sorted)
 		nsd_mount_doom(m);
 		move(m, &sorted->finish);
 	} else {
-		nsd_mount_let_walkers_hold(m);
 		move(m, &sorted->put);
 	}
 }
@@ -268,7 +267,6 @@ static void finish(struct mount *m, struct sorted *sorted)
 static void drop(struct mount *m)
 {
 	tell(m, NSPROXY_DEFER_STAT_DROPPED);
-	nsd_mount_let_walkers_hold(m);
 	nsd_mount_drop(m);
 }
 
@@ -327,14 +325,22 @@ static bool may_be_late(struct mount *m)
 static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted *sorted)
 {
 	int mine = own ? nsd_own_count(own, nsd_vfsmount(m)) : 0;
-	bool alone = is_alone(m, mine);
+	int sync = 0;
+	bool alone;
 
+	/* Who is counted here is not the last to put it. */
+	if (mine || !nsd_mount_is_plain(m))
+		sync = nsd_mount_let_walkers_hold(m);
+	alone = is_alone(m, mine);
 	if (alone && needs_no_gp(m)) {
 		if (mine)
 			drop(m);
 		else
 			finish(m, sorted);
-	} else if (!own) {
+		return;
+	}
+	nsd_vfsmount(m)->mnt_flags |= sync;
+	if (!own) {
 		move(m, &sorted->held);
 	} else if (may_be_late(m)) {
 		leave(m, sorted);

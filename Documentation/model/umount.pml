@@ -225,7 +225,7 @@ proctype thread()
 proctype walker()
 {
 	short sum;
-	bool last;
+	bool last, sync;
 
 	if
 	:: atomic {
@@ -239,16 +239,25 @@ proctype walker()
 	   :: atomic { !changed -> rcu_read_unlock(WALKER) };
 	      mntput(A, 0, WALKER)
 	   :: atomic {
-		changed && !locked ->
+		changed ->
 		changed = false;
-		rcu_read_unlock(WALKER);
+		/* Up to 6.14 without the lock. */
+		sync = mnt[A].sync_umount
+	      };
+	      if
+	      :: atomic { sync -> sync = false };
+	         mnt[A].count[0]--
+	      :: atomic {
+		!sync && !locked ->
 		if
-		:: mnt[A].sync_umount || mnt[A].doomed ->
+		:: mnt[A].doomed ->
 			mnt[A].count[0]--
 		:: else ->
 			last = true
 		fi
-	      };
+	         }
+	      fi;
+	      rcu_read_unlock(WALKER);
 	      if
 	      :: last -> last = false; mntput(A, 0, WALKER)
 	      :: else
@@ -277,6 +286,24 @@ proctype walker()
 #else
 #define let_walkers_hold(m)	mnt[m].sync_umount = false
 #endif
+#ifdef CLEAR_AFTER_COUNT
+#define before_count(m)		skip
+#define after_count(m)		let_walkers_hold(m)
+#else
+#define before_count(m)		let_walkers_hold(m)
+#define after_count(m)		skip
+#endif
+
+/* Under the lock, before the count; and after it, if others hold the mount. */
+inline begin_count(m, mine)
+{
+	sync = mnt[m].sync_umount;
+	if
+	:: mine || !is_plain(m) -> before_count(m)
+	:: else
+	fi;
+	sum = mnt[m].count[0]
+}
 
 /* Under the lock. */
 inline finish(m)
@@ -287,7 +314,7 @@ inline finish(m)
 		mnt[m].doomed = true;
 		fate = FINISH
 	:: else ->
-		let_walkers_hold(m);
+		after_count(m);
 		fate = PUT
 	fi
 }
@@ -306,7 +333,7 @@ mtype = { AGAIN, FINISH, PUT, DROP, LEAVE, WAIT };
 
 proctype umounter(byte m)
 {
-	bool path, mine, alone, was_held, last;
+	bool path, mine, alone, was_held, last, sync;
 	mtype fate = AGAIN;
 	short sum;
 
@@ -338,7 +365,7 @@ proctype umounter(byte m)
 	/* first_look() */
 	atomic {
 		lock_mounts;
-		sum = mnt[m].count[0]
+		begin_count(m, false)
 	}
 	atomic {
 		sum = sum + mnt[m].count[1];
@@ -352,9 +379,10 @@ proctype umounter(byte m)
 #endif
 		if
 		:: alone -> finish(m)
-		:: else
+		:: else -> mnt[m].sync_umount = sync
 		fi;
 		alone = false;
+		sync = false;
 		unlock_mounts
 	}
 #ifndef NO_SECOND_LOOK
@@ -375,7 +403,7 @@ proctype umounter(byte m)
 #endif
 			lock_mounts;
 			was_held = held(m);
-			sum = mnt[m].count[0]
+			begin_count(m, mine)
 		}
 		atomic {
 			sum = sum + mnt[m].count[1];
@@ -384,7 +412,7 @@ proctype umounter(byte m)
 			:: alone && !mine ->
 				finish(m)
 			:: alone && mine ->
-				let_walkers_hold(m);
+				after_count(m);
 				mnt[m].count[m]--;
 				fate = DROP
 			:: !alone && (all || (is_plain(m) && !is_last(m))) ->
@@ -395,9 +423,11 @@ proctype umounter(byte m)
 				fate = LEAVE
 			:: else ->
 				assert(all || was_held || held(m) || left[other(m)]);	/* OTHERS */
+				mnt[m].sync_umount = sync;
 				fate = WAIT
 			fi;
 			alone = false;
+			sync = false;
 			sum = 0;
 			mine = false;
 			was_held = false;
