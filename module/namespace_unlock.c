@@ -30,7 +30,7 @@
  * back. So a mount is counted and doomed in one hold of the lock.
  *
  * File systems. A walker that has no reference may be inside the file system while
- * it is shut down, see filesystems.c. That concerns the last mount of a superblock
+ * it is shut down, see umount_walkers.h. That concerns the last mount of a superblock
  * only: after all others, this one is to come.
  *
  * What is left. It holds its superblock, which somebody may want to be shut down
