@@ -61,7 +61,7 @@ struct attack {
 	const char *dir;
 	const char *file;
 	long n;
-	int hold;
+	bool ring;
 	bool held;
 	/* Its word to the test, and the test's to it. */
 	int ready[2];
@@ -182,17 +182,10 @@ static const char *attack_needs_fuse(void)
 	return attack_needs_ustat();
 }
 
-/* What keeps a file system from going. */
-enum hold {
-	/* Who asks how full it is. */
-	BY_USTAT,
-	/* The same, and a file is put by the kernel, after its task is gone. */
-	BY_USTAT_AND_RING,
-};
-
-/* A file system whose daemon does not answer. */
+/* A file system whose daemon does not answer: who asks how full it is hangs. */
 struct silent {
-	enum hold hold;
+	/* Has its user a file there that the kernel puts, after his end? */
+	bool ring;
 	/* In the attacker's table of files. */
 	int fuse;
 	unsigned int dev;
@@ -260,7 +253,7 @@ static int use_silent(void *arg)
 
 	CHECK(!nsp_tell(silent->mounted[1], !err));
 	CHECK(!err);
-	if (silent->hold != BY_USTAT) {
+	if (silent->ring) {
 		fd = open(SILENT_FILE, O_RDWR | O_CREAT, 0600);
 		CHECK(fd >= 0);
 		CHECK(!give_to_ring(fd));
@@ -379,13 +372,8 @@ static int silent_begin(struct silent *silent)
 	silent->user = nsp_start_in(CLONE_NEWNS | CLONE_FILES, use_silent, silent);
 	CHECK(silent->user > 0);
 	CHECK(nsp_hear(silent->mounted[0]) == 1);
-	if (silent->hold == BY_USTAT_AND_RING) {
-		CHECK(!silent_until(silent, FUSE_FLUSH, &header));
-		CHECK(!silent_answer(silent, &header));
-	} else {
-		CHECK(!silent_until(silent, FUSE_INIT, &header));
-		CHECK(!silent_answer(silent, &header));
-	}
+	CHECK(!silent_until(silent, silent->ring ? FUSE_FLUSH : FUSE_INIT, &header));
+	CHECK(!silent_answer(silent, &header));
 	silent->asker = nsp_start(ask_silent, silent);
 	CHECK(silent->asker > 0);
 	/* When this is read, he is inside, and cannot be killed any more. */
@@ -533,23 +521,23 @@ static int attack_by_many(struct attack *attack)
 
 	CHECK(silents);
 	for (i = 0; i < attack->n; i++) {
-		silents[i].hold = attack->hold;
+		silents[i].ring = attack->ring;
 		CHECK(!silent_begin(&silents[i]));
 		CHECK(!silent_leave(&silents[i]));
 	}
 	CHECK(!attack_is_on(attack));
 	for (i = 0; i < attack->n; i++)
-		CHECK(attack->hold == BY_USTAT_AND_RING || !is_over(silents[i].user));
+		CHECK(attack->ring || !is_over(silents[i].user));
 	for (i = 0; i < attack->n; i++)
 		CHECK(!silent_end(&silents[i]));
 	return 0;
 }
 
 static void run_many(struct __test_metadata *_metadata, FIXTURE_DATA(attacks) *self,
-		     enum hold hold)
+		     bool ring)
 {
 	self->attack.fn = attack_by_many;
-	self->attack.hold = hold;
+	self->attack.ring = ring;
 	self->attack.n = nsp_env("NSPROXY_TEST_HANGS", 130);
 	ASSERT_EQ(0, attack_start(&self->attack));
 	EXPECT_NOBODY_WAITS();
@@ -559,14 +547,14 @@ static void run_many(struct __test_metadata *_metadata, FIXTURE_DATA(attacks) *s
 TEST_F_TIMEOUT(attacks, many_do_not_answer, NSP_TIMEOUT)
 {
 	NEEDS(attack_needs_hands(variant->mode));
-	run_many(_metadata, self, BY_USTAT);
+	run_many(_metadata, self, false);
 }
 
 /* It is a work item of the kernel's, one for the machine, that hangs then. */
 TEST_F_TIMEOUT(attacks, many_had_a_ring, NSP_TIMEOUT)
 {
 	NEEDS(attack_needs_ring() ?: attack_needs_fuse());
-	run_many(_metadata, self, BY_USTAT_AND_RING);
+	run_many(_metadata, self, true);
 }
 
 /*

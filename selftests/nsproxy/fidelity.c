@@ -197,7 +197,6 @@ TEST_F_TIMEOUT(fidelity, overlay_mounts_again, NSP_TIMEOUT)
 		SKIP(return, "no overlay with index=on here: %s",
 		     strerror(errno));
 	ASSERT_EQ(0, umount(self->at.mnt));
-	ASSERT_EQ(0, nsp_flush());
 	EXPECT_EQ(0, run_row(&row));
 }
 
