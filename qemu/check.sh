@@ -166,6 +166,8 @@ prepare_run() {
 			tree_expect "$scenario" "$line" >"$guest/expect"
 		else
 			cp "$SCENARIO_DIR/$scenario/expect" "$guest/expect"
+			[[ ! -e $SCENARIO_DIR/$line-expect ]] ||
+				cat "$SCENARIO_DIR/$line-expect" >>"$guest/expect"
 		fi
 	done
 }
