@@ -41,6 +41,7 @@
 
 /* So many of each are looked at. If there are more, the caller waits. */
 #define MAX_MOUNTS	256
+#define MAX_INODES	512
 #define MAX_OWN_FILES	16
 #define MAX_FDS		4096u
 /* What becomes of a mount is told by where it is counted, or by this. */
@@ -135,8 +136,27 @@ static bool is_alone(struct mount *mnt, int own)
 	return true;
 }
 
+#if defined(CONFIG_FSNOTIFY) && !defined(sb_watches)
+/* Where they are not counted. What is watched stays in memory; if in doubt, it is. */
+static bool sb_watches(struct super_block *sb)
+{
+	struct inode *inode;
+	bool ret = false;
+	int i = 0;
+
+	spin_lock(&sb->s_inode_list_lock);
+	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
+		ret = inode->i_fsnotify_mask || ++i > MAX_INODES;
+		if (ret)
+			break;
+	}
+	spin_unlock(&sb->s_inode_list_lock);
+	return ret;
+}
+#endif
+
 /* A proc has no device and no data. Who watches something in it is told of its end. */
-static bool may_be_late(const struct super_block *sb)
+static bool may_be_late(struct super_block *sb)
 {
 #ifdef CONFIG_FSNOTIFY
 	if (sb_watches(sb))
@@ -151,7 +171,7 @@ static bool may_be_late(const struct super_block *sb)
  */
 static bool nobody_can_tell(const struct mount *m)
 {
-	const struct super_block *sb = m->mnt.mnt_sb;
+	struct super_block *sb = m->mnt.mnt_sb;
 	const struct dentry *root = m->mnt.mnt_root;
 
 	return may_be_late(sb) || (!is_last_of_sb(m) &&
