@@ -122,7 +122,8 @@ struct request {
 	kuid_t uid;
 	enum ucount_type type;
 	bool counted;
-	unsigned long until;
+	/* How long it may still wait. */
+	long left;
 	/* What the step at hand waits for. */
 	unsigned int running;
 	long runs[NR_FLUSHES];
@@ -214,28 +215,27 @@ static struct ucounts *ask(const struct request *request)
 	return kcall(nsd_inc_ucount)(request->ns, request->uid, request->type);
 }
 
-/* Asks again and again, for @most jiffies or until the step is over. */
-static struct ucounts *ask_during_step(const struct request *request, long most)
+/*
+ * Asks again and again, for @most jiffies or until the step is over. What counts are
+ * the pauses, and not the clock: a guest that the host did not run has not waited.
+ */
+static struct ucounts *ask_during_step(struct request *request, long most)
 {
-	unsigned long until = jiffies + most;
-	struct ucounts *ucounts;
-	long pause = 1, left;
+	struct ucounts *ucounts = NULL;
+	long pause = 1, left = 0;
 
-	if (time_after(until, request->until))
-		until = request->until;
-	for (;;) {
-		left = until - jiffies;
-		if (left <= 0)
-			return NULL;
-		left = wait_event_killable_timeout(flushed, step_is_over(request),
-						   min(pause, left));
+	most = min(most, request->left);
+	while (most > 0 && !ucounts && !left) {
+		pause = min(pause, most);
+		left = wait_event_killable_timeout(flushed, step_is_over(request), pause);
 		if (left < 0)
-			return NULL;
+			break;
 		ucounts = ask(request);
-		if (ucounts || left)
-			return ucounts;
+		most -= pause;
+		request->left -= pause;
 		pause = min(2 * pause, (long)PAUSE_MAX);
 	}
+	return ucounts;
 }
 
 static struct ucounts *take_step(struct request *request, unsigned int step)
@@ -270,7 +270,7 @@ static struct ucounts *wait_and_ask(struct request *request)
 {
 	struct ucounts *ucounts;
 
-	request->until = jiffies + WAIT_MAX;
+	request->left = WAIT_MAX;
 	ucounts = take_steps(request);
 	if (!ucounts)
 		ucounts = take_step(request, LEFT);

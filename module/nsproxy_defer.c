@@ -555,7 +555,8 @@ static bool waiter_stalled(const struct waiter *w)
 int nsproxy_defer_flush(enum nsproxy_defer_why why)
 {
 	struct waiter w;
-	long left;
+	long left = 0;
+	int i;
 
 	if (!busy()) {
 		/* What was released is seen to be: pairs with release(). */
@@ -580,7 +581,9 @@ int nsproxy_defer_flush(enum nsproxy_defer_why why)
 							    MAX_SCHEDULE_TIMEOUT);
 		break;
 	case NSPROXY_DEFER_UCOUNT:
-		left = wait_for_completion_killable_timeout(&w.done, HZ);
+		/* In steps: a guest that the host did not run for a second has not waited. */
+		for (i = 0; i < 50 && !left; i++)
+			left = wait_for_completion_killable_timeout(&w.done, DIV_ROUND_UP(HZ, 50));
 		break;
 	default:
 		/* Nobody wakes us when the clock makes a release a stalled one. */

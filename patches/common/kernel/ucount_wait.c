@@ -10,8 +10,9 @@
  * one, wait for what is dead, and ask again.
  *
  * No caller of inc_ucount() holds a lock. A fatal signal ends the wait, and so does the
- * clock. rcu_barrier() and flush_work() know neither of these, so a work item does it, and
- * a thousand tasks that hammer at their limits cost one after the other, and not one each.
+ * clock, by steps: a guest that the host did not run for a second has not waited.
+ * rcu_barrier() and flush_work() know neither of these, so a work item does it, and a
+ * thousand tasks that hammer at their limits cost one after the other, and not one each.
  */
 #include <linux/jiffies.h>
 #include <linux/nsproxy_defer.h>
@@ -68,15 +69,14 @@ bool ucount_wait(struct ucount_wait *wait, const struct user_namespace *ns, enum
 	};
 	long left;
 
-	if (!wait->until) {
+	if (!wait->asked++) {
 		/* What is left may hang. That takes a second. */
 		if (!may_wait(ns, type) || nsproxy_defer_flush(NSPROXY_DEFER_UCOUNT) == -EINTR)
 			return false;
 		nsproxy_defer_count(NSPROXY_DEFER_STAT_FLUSH_UCOUNT);
-		wait->until = (jiffies + HZ) | 1;
 		return true;
 	}
-	if (wait->runs == runs[type] || time_after(jiffies, wait->until))
+	if (wait->runs == runs[type] || wait->asked > 50)
 		return false;
 	if (!wait->run) {
 		/* The run after this one sees all that is dead now. */
@@ -87,7 +87,7 @@ bool ucount_wait(struct ucount_wait *wait, const struct user_namespace *ns, enum
 	/* What others have left may take longer, so ask in between. */
 	left = wait_event_killable_timeout(flushed,
 					   atomic_long_read_acquire(&done) - wait->run >= 0,
-					   max(HZ / 50, 1));
+					   DIV_ROUND_UP(HZ, 50));
 	if (left > 0) {
 		wait->run = 0;
 		wait->runs++;
