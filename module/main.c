@@ -64,6 +64,8 @@ static void end(void)
 	wait_next_for("tasks that use the files in /sys/kernel/nsproxy_defer");
 	nsproxy_defer_unpublish();
 	wait_next_for("tasks inside a function that it has taken over");
+	/* Nobody is on the way to namespace_unlock() any more, with free_mnt_ns() to come. */
+	nsd_synchronize_tasks();
 	nsd_hooks_quiesce();
 	wait_next_for("releases that were left to a worker");
 	nsproxy_defer_drain();

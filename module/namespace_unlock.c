@@ -42,7 +42,6 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/atomic.h>
-#include <linux/dcache.h>
 #include <linux/errno.h>
 #include <linux/file.h>
 #include <linux/hash.h>
@@ -290,41 +289,40 @@ static void wait(struct mount *m, bool alone, struct sorted *sorted)
 }
 
 /*
- * ... if the end of @m is late? Its superblock ends with it, if it is the last, and so
- * does its root, once that has no name: a file that is removed while somebody has it
- * open, or a namespace, where it is nsfs. A directory holds no more than its name.
+ * ... if the end of @m is late? Its superblock ends with it, if it is the last. And it
+ * holds its root, which may be removed meanwhile, be it a file or a directory, or is a
+ * namespace, where it is nsfs. That of the whole file system stays with that.
  */
 static bool nobody_can_tell(struct mount *m)
 {
-	const struct dentry *root = nsd_vfsmount(m)->mnt_root;
-
 	if (!nsd_mount_is_plain(m))
 		return false;
 	if (nsd_filesystem_may_be_late(sb_of(m)))
 		return true;
-	if (root != sb_of(m)->s_root && (!d_is_dir(root) || d_unhashed(root)))
-		return false;
-	return !nsd_mount_is_last(m);
+	return nsd_vfsmount(m)->mnt_root == sb_of(m)->s_root && !nsd_mount_is_last(m);
 }
 
 /*
- * In mode all anything may be late, but for what umount(2) takes off: whoever has called
- * that uses the device.
+ * In mode all anything may be late, but for what umount(2) takes off, since whoever has
+ * called that uses the device, and what is the kernel's own, by kern_unmount(): the code
+ * of the file system may be gone next.
  */
 static bool may_be_late(struct mount *m)
 {
-	if (nsproxy_defer_all() && !(nsd_vfsmount(m)->mnt_flags & MNT_SYNC_UMOUNT))
+	if (nsproxy_defer_all() &&
+	    !(nsd_vfsmount(m)->mnt_flags & (MNT_SYNC_UMOUNT | MNT_INTERNAL)))
 		return true;
 	return nobody_can_tell(m);
 }
 
 /*
  * Decides for one mount, under mount_lock. Without @own, which takes time, for
- * those only that are done with at once.
+ * those only that are done with at once. In mode off all of them wait.
  */
 static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted *sorted)
 {
 	int mine = own ? nsd_own_count(own, nsd_vfsmount(m)) : 0;
+	bool enabled = nsproxy_defer_enabled();
 	int sync = 0;
 	bool alone;
 
@@ -332,7 +330,7 @@ static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted
 	if (mine || !nsd_mount_is_plain(m))
 		sync = nsd_mount_let_walkers_hold(m);
 	alone = is_alone(m, mine);
-	if (alone && needs_no_gp(m)) {
+	if (enabled && alone && needs_no_gp(m)) {
 		if (mine)
 			drop(m);
 		else
@@ -342,7 +340,7 @@ static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted
 	nsd_vfsmount(m)->mnt_flags |= sync;
 	if (!own) {
 		move(m, &sorted->held);
-	} else if (may_be_late(m)) {
+	} else if (enabled && may_be_late(m)) {
 		leave(m, sorted);
 	} else {
 		wait(m, alone, sorted);
@@ -399,6 +397,7 @@ static void leave_all(struct sorted *sorted)
 		if (nsproxy_defer_queue(node, false))
 			continue;
 		m = nsd_mount_of_room(node);
+		trace_nsproxy_defer_mount(sb_of(m), NSPROXY_DEFER_STAT_WAITED_BOUND);
 		leave_no_more(nsd_mnt_umount(m));
 		move(m, &sorted->wait);
 	}
@@ -495,11 +494,16 @@ static void first_look(struct callback_head *look)
 		looked_at_all();
 }
 
-/* Has the current task look at them later, unless it is past its task work. */
+/*
+ * Has the current task look at them later, unless it is past its task work, or is a
+ * kernel thread, which has no way to user space to do it on.
+ */
 static bool carry(struct hlist_head *list)
 {
 	if (hlist_empty(list))
 		return true;
+	if (current->flags & PF_KTHREAD)
+		return false;
 	atomic_inc(&looks);
 	if (look_later(list, first_look))
 		return true;
@@ -572,19 +576,18 @@ out:
 	srcu_read_unlock(&nsd_hook_srcu, idx);
 }
 
-/*
- * A kernel thread has no way to user space to do it on, and no program waits for it. In
- * mode off somebody may still have to outlast what was left.
- */
-static bool may_unmount(struct nsd_ftrace_regs *fregs)
-{
-	return (nsproxy_defer_enabled() || atomic_read(&nr_left)) &&
-	       !(current->flags & PF_KTHREAD);
-}
-
 static bool is_task_in_mode(struct nsd_ftrace_regs *fregs)
 {
 	return nsproxy_defer_enabled() && !(current->flags & PF_KTHREAD);
+}
+
+/*
+ * In mode off somebody may still have to outlast what was left, and so may a kernel
+ * thread, which no program waits for.
+ */
+static bool may_unmount(struct nsd_ftrace_regs *fregs)
+{
+	return atomic_read(&nr_left) || is_task_in_mode(fregs);
 }
 
 /*

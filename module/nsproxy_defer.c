@@ -398,7 +398,10 @@ static long bound(int kind)
 {
 	long max = atomic_read(&max_pending);
 
-	return kind == LIGHT ? max * NSPROXY_DEFER_LIGHT_FACTOR : max;
+	if (kind == LIGHT)
+		max = min_t(long, max, INT_MAX / NSPROXY_DEFER_LIGHT_FACTOR) *
+		      NSPROXY_DEFER_LIGHT_FACTOR;
+	return max;
 }
 
 /* Claims a place below the bound; returns the new number, or 0 if there is none. */

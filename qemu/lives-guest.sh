@@ -286,12 +286,13 @@ once() {
 	echo "exit status $status" >>$WORK/said
 }
 
-# The waits of ours that there may be in a life: both leave a file system that others
-# hold at that moment, and may be the last to, an nsfs of podman's network and the
-# root of nspawn's container.
+# The waits of ours that there may be in a life, where others hold at that moment what
+# ends or may be removed with the mount: an nsfs of podman's network; the root of
+# nspawn's container, and the directory that it gets mounts by.
 may_wait() {
 	case $1.$2 in
-	safe.podman* | safe.nspawn) echo 1 ;;
+	safe.podman*) echo 1 ;;
+	safe.nspawn) echo 2 ;;
 	*) echo 0 ;;
 	esac
 }

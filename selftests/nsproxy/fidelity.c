@@ -1222,7 +1222,22 @@ static int detach_small(void *arg)
 	return 0;
 }
 
-TEST_F_TIMEOUT(fidelity, closed_root_is_free, NSP_TIMEOUT)
+static int make_big_file(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	CHECK(fd >= 0);
+	CHECK(!posix_fallocate(fd, 0, 1 << 20));
+	return close(fd);
+}
+
+static int make_directory(const char *path)
+{
+	return mkdir(path, 0700);
+}
+
+static void check_closed_root(struct __test_metadata *_metadata, FIXTURE_DATA(fidelity) *self,
+			      int (*make)(const char *path))
 {
 	struct row row = { .flush = self->flush };
 	struct statfs before, after;
@@ -1232,26 +1247,33 @@ TEST_F_TIMEOUT(fidelity, closed_root_is_free, NSP_TIMEOUT)
 
 	snprintf(big, sizeof(big), "%s/big", self->at.dir);
 	snprintf(small, sizeof(small), "%s/small", self->at.dir);
-	fd = open(small, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	ASSERT_LE(0, fd);
-	close(fd);
+	ASSERT_EQ(0, make(small));
 	for (i = 0; i < self->rounds; i++) {
 		ASSERT_EQ(0, statfs(self->at.dir, &before));
-		fd = open(big, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-		ASSERT_LE(0, fd);
-		ASSERT_EQ(0, posix_fallocate(fd, 0, 1 << 20));
-		close(fd);
+		ASSERT_EQ(0, make(big));
 		ASSERT_EQ(0, mount(big, small, NULL, MS_BIND, NULL));
 		fd = open(small, O_RDONLY | O_CLOEXEC);
 		ASSERT_LE(0, fd);
 		detacher.close_first = i % 2 ? fd : -1;
 		ASSERT_EQ(0, nsp_run(detach_small, &detacher));
-		ASSERT_EQ(0, unlink(big));
+		ASSERT_EQ(0, remove(big));
 		ASSERT_EQ(0, close(fd));
 		ASSERT_EQ(0, settle(&row));
 		ASSERT_EQ(0, statfs(self->at.dir, &after));
 		EXPECT_EQ(before.f_bfree, after.f_bfree);
+		EXPECT_EQ(before.f_ffree, after.f_ffree);
 	}
+}
+
+TEST_F_TIMEOUT(fidelity, closed_root_is_free, NSP_TIMEOUT)
+{
+	check_closed_root(_metadata, self, make_big_file);
+}
+
+/* Where inodes are counted, a directory that was removed makes room for another one. */
+TEST_F_TIMEOUT(fidelity, closed_directory_is_free, NSP_TIMEOUT)
+{
+	check_closed_root(_metadata, self, make_directory);
 }
 
 /* A namespace that only a bind mount held counts no longer. */

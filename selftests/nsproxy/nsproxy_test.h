@@ -399,6 +399,16 @@ static inline void *nsp_shared(size_t size)
 	return mem == MAP_FAILED ? NULL : mem;
 }
 
+/* The root of a file system, where nothing is mounted below it: most systems have one. */
+static inline const char *nsp_whole(void)
+{
+	struct stat tmp, root;
+
+	if (!stat("/tmp", &tmp) && !stat("/", &root) && tmp.st_dev != root.st_dev)
+		return "/tmp";
+	return "/dev/shm";
+}
+
 /*
  * Mounts in use: a child makes them in a mount namespace of its own, opens each,
  * and exits, so that they are taken off.  It shares its table of files with its
@@ -421,7 +431,7 @@ static inline int nsp_hold_child(void *arg)
 		if (held->type)
 			CHECK(!mount("none", "/tmp", held->type, 0, NULL));
 		else
-			CHECK(!mount("/tmp", "/tmp", NULL, MS_BIND, NULL));
+			CHECK(!mount(nsp_whole(), "/tmp", NULL, MS_BIND, NULL));
 		held->fds[i] = open("/tmp", O_PATH | O_CLOEXEC);
 		CHECK(held->fds[i] >= 0);
 	}

@@ -165,17 +165,12 @@ static bool may_be_late(struct super_block *sb)
 	return sb->s_magic == PROC_SUPER_MAGIC;
 }
 
-/*
- * A mount holds its superblock and its root. A directory that has a name holds no more
- * than that name; a file may have been removed, or be a namespace.
- */
+/* A mount holds its superblock, and its root: that may be removed meanwhile. */
 static bool nobody_can_tell(const struct mount *m)
 {
 	struct super_block *sb = m->mnt.mnt_sb;
-	const struct dentry *root = m->mnt.mnt_root;
 
-	return may_be_late(sb) || (!is_last_of_sb(m) &&
-		(root == sb->s_root || (d_is_dir(root) && !d_unhashed(root))));
+	return may_be_late(sb) || (m->mnt.mnt_root == sb->s_root && !is_last_of_sb(m));
 }
 
 /* What umount(2) takes off is down when that returns, in each mode. */
