@@ -654,7 +654,7 @@ static DECLARE_WAIT_QUEUE_HEAD(settled);
 
 static void run_settle(struct work_struct *work)
 {
-	/* A full barrier: pairs with the one in settle(). */
+	/* A full barrier: pairs with the one in settle(). Litmus tests: run-begun, run-over. */
 	long run = atomic_long_inc_return(&settles_begun);
 	int i;
 
