@@ -67,6 +67,8 @@ look_at_tree() {
 
 	T_CARRIES=
 	T_CLASS=
+	T_UMOUNT=
+	T_INEXACT=
 	grep -qs '^config NSPROXY_DEFER$' "$T_DIR/init/Kconfig" "$T_DIR/kernel/Kconfig"* && kconfig=yes
 	if [[ -e $T_DIR/include/linux/nsproxy_defer.h && -n $kconfig ]]; then
 		T_CARRIES=yes
@@ -89,7 +91,6 @@ look_at_tree() {
 	*synchronize_*) T_UMOUNT=full ;;
 	*) T_UMOUNT=nothing ;;
 	esac
-	T_INEXACT=
 	[[ $T_CLASS != M || ! -e $T_DIR/fs/namespace.c ]] ||
 		T_INEXACT=$(awk -f "$TOP/module/compat/mntput-order.awk" "$T_DIR/fs/namespace.c")
 }
