@@ -33,6 +33,7 @@
  * takes the last one waits until nothing is left of this superblock, and for nothing else.
  */
 #include <linux/fdtable.h>
+#include <linux/file.h>
 #include <linux/nsproxy_defer.h>
 
 #include <trace/events/nsproxy_defer.h>
@@ -140,29 +141,31 @@ static bool is_alone(struct mount *mnt, int own)
 /* Where they are not counted. What is watched stays in memory; if in doubt, it is. */
 static bool sb_watches(struct super_block *sb)
 {
+	bool watched = false;
 	struct inode *inode;
-	bool ret = false;
 	int i = 0;
 
 	spin_lock(&sb->s_inode_list_lock);
 	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
-		ret = inode->i_fsnotify_mask || ++i > MAX_INODES;
-		if (ret)
+		watched = inode->i_fsnotify_mask || ++i > MAX_INODES;
+		if (watched)
 			break;
 	}
 	spin_unlock(&sb->s_inode_list_lock);
-	return ret;
+	return watched;
 }
 #endif
 
 /* A proc has no device and no data. Who watches something in it is told of its end. */
 static bool may_be_late(struct super_block *sb)
 {
-#ifdef CONFIG_FSNOTIFY
-	if (sb_watches(sb))
+	if (sb->s_magic != PROC_SUPER_MAGIC)
 		return false;
+#ifdef CONFIG_FSNOTIFY
+	return !sb_watches(sb);
+#else
+	return true;
 #endif
-	return sb->s_magic == PROC_SUPER_MAGIC;
 }
 
 /* A mount holds its superblock, and its root: that may be removed meanwhile. */
@@ -194,7 +197,7 @@ static enum nsproxy_defer_stat leave(struct mount *m)
 		leave_no_more(m->mnt.mnt_sb);
 		return NSPROXY_DEFER_STAT_WAITED_BOUND;
 	}
-	/* No grace period ends before we let go of the lock. */
+	/* Whoever releases it comes for the lock first. */
 	hlist_del(&m->mnt_umount);
 	return NSPROXY_DEFER_STAT_LEFT;
 }
