@@ -193,6 +193,12 @@ static bool needs_no_gp(struct mount *m)
 	return nsd_filesystem_is_safe(sb) && !is_left_of(sb);
 }
 
+/* If it is the last in a namespace: nobody else waits for what is left, then. */
+static bool has_to_outlast(struct mount *m)
+{
+	return nsd_mount_is_last(m) && is_left_of(sb_of(m));
+}
+
 /*
  * Do nobody but the tree and the task itself, @own times, hold @m? Children that
  * stayed connected lose their tree's reference with it, so none of them may be
@@ -279,7 +285,7 @@ static void leave(struct mount *m, struct sorted *sorted)
 
 static void wait(struct mount *m, bool alone, struct sorted *sorted)
 {
-	if (is_left_of(sb_of(m)))
+	if (has_to_outlast(m))
 		tell(m, NSPROXY_DEFER_STAT_WAITED_SUPERBLOCK);
 	else if (alone)
 		tell(m, NSPROXY_DEFER_STAT_WAITED_FILESYSTEM);
@@ -322,15 +328,18 @@ static bool may_be_late(struct mount *m)
 static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted *sorted)
 {
 	int mine = own ? nsd_own_count(own, nsd_vfsmount(m)) : 0;
-	bool enabled = nsproxy_defer_enabled();
 	int sync = 0;
 	bool alone;
 
+	if (!nsproxy_defer_enabled()) {
+		move(m, own ? &sorted->wait : &sorted->held);
+		return;
+	}
 	/* Who is counted here is not the last to put it. */
 	if (mine || !nsd_mount_is_plain(m))
 		sync = nsd_mount_let_walkers_hold(m);
 	alone = is_alone(m, mine);
-	if (enabled && alone && needs_no_gp(m)) {
+	if (alone && needs_no_gp(m)) {
 		if (mine)
 			drop(m);
 		else
@@ -340,7 +349,7 @@ static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted
 	nsd_vfsmount(m)->mnt_flags |= sync;
 	if (!own) {
 		move(m, &sorted->held);
-	} else if (enabled && may_be_late(m)) {
+	} else if (may_be_late(m)) {
 		leave(m, sorted);
 	} else {
 		wait(m, alone, sorted);
@@ -403,20 +412,20 @@ static void leave_all(struct sorted *sorted)
 	}
 }
 
-/* Is anything left of the superblock of @m, or of those of its children? */
-static bool is_left_of_any(struct mount *m)
+/* ... or one of its children its superblock? */
+static bool any_has_to_outlast(struct mount *m)
 {
 	struct mount *child = m;
 	bool ret;
 	int i;
 
 	nsd_lock_mounts();
-	ret = is_left_of(sb_of(m));
+	ret = has_to_outlast(m);
 	for (i = 0; !ret && i < MAX_CONNECTED; i++) {
 		child = nsd_mount_next_connected(child, m);
 		if (!child)
 			break;
-		ret = is_left_of(sb_of(child));
+		ret = has_to_outlast(child);
 	}
 	nsd_unlock_mounts();
 	return ret;
@@ -438,7 +447,7 @@ static void wait_for_all(struct hlist_head *list)
 	hlist_for_each_safe(node, next, list) {
 		m = nsd_mount_of_umount(node);
 		if (atomic_read(&nr_left))
-			wait_event_timeout(left_wait, !is_left_of_any(m),
+			wait_event_timeout(left_wait, !any_has_to_outlast(m),
 					   max_t(long, until - jiffies, 1));
 		mntput(nsd_vfsmount(m));
 	}

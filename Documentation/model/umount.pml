@@ -443,7 +443,7 @@ proctype umounter(byte m)
 		mntput(m, m, UMOUNTER << m)
 	:: fate == WAIT ->
 		synchronize_rcu(m);
-		outlasted;
+		!is_last(m) || outlasted;
 		mntput(m, m, UMOUNTER << m)
 	:: else
 #ifdef LEAVE_LATE

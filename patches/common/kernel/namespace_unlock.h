@@ -117,6 +117,12 @@ static bool is_last_of_sb(const struct mount *mnt)
 	return true;
 }
 
+/* If it is the last in a namespace: nobody else waits for what is left, then. */
+static bool has_to_outlast(const struct mount *m)
+{
+	return is_left(m) && is_last_of_sb(m);
+}
+
 /* May its superblock go with @m, whatever walkers are in it, and after what is left? */
 static bool needs_no_gp(const struct mount *m)
 {
@@ -226,7 +232,7 @@ static enum nsproxy_defer_stat put_one(struct mount *m, bool for_good)
 		return LOOK_AGAIN;
 	if (list_empty(&m->mnt_mounts) && may_leave(m))
 		return leave(m);
-	if (is_left(m))
+	if (has_to_outlast(m))
 		return NSPROXY_DEFER_STAT_WAITED_SUPERBLOCK;
 	return alone ? NSPROXY_DEFER_STAT_WAITED_FILESYSTEM : NSPROXY_DEFER_STAT_WAITED_VISIBLE;
 }
@@ -237,7 +243,7 @@ static bool any_left(struct mount *mnt)
 	struct mount *m;
 
 	lock_mount_hash();
-	for (m = mnt; m && !is_left(m); m = next_mnt(m, mnt))
+	for (m = mnt; m && !has_to_outlast(m); m = next_mnt(m, mnt))
 		;
 	unlock_mount_hash();
 	return m;
