@@ -182,11 +182,11 @@ static bool nobody_can_tell(const struct mount *m)
 	return may_be_late(sb) || (m->mnt.mnt_root == sb->s_root && !is_last_of_sb(m));
 }
 
-/* What umount(2) takes off is down when that returns, in each mode. */
+/* What umount(2) and kern_unmount() take off is down when they return, in each mode. */
 static bool may_leave(const struct mount *m)
 {
-	return nobody_can_tell(m) ||
-	       (nsproxy_defer_all() && !(m->mnt.mnt_flags & MNT_SYNC_UMOUNT));
+	return nobody_can_tell(m) || (nsproxy_defer_all() &&
+		!(m->mnt.mnt_flags & (MNT_SYNC_UMOUNT | MNT_INTERNAL)));
 }
 
 static void leave_no_more(struct super_block *sb)
@@ -337,6 +337,24 @@ static bool put_unmounted(struct hlist_head *mounts)
 	look_at(mounts, false);
 	if (!hlist_empty(mounts))
 		look_later(mounts, step_back);
+	return true;
+}
+
+/*
+ * Up to 5.7 kern_unmount() waits in the task that leaves an IPC namespace last, for its
+ * mqueue, and in the one that reaps the init of a pid namespace, for its proc. Its callers
+ * are done with the mount when it returns, so nothing is looked at later.
+ */
+static bool __maybe_unused put_kern_mount(struct mount *m)
+{
+	struct hlist_head mounts = HLIST_HEAD_INIT;
+
+	if (current->flags & PF_KTHREAD || !nsproxy_defer_enabled())
+		return false;
+	hlist_add_head(&m->mnt_umount, &mounts);
+	look_at(&mounts, true);
+	if (!hlist_empty(&mounts))
+		wait_for_mounts(&mounts);
 	return true;
 }
 
