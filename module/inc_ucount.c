@@ -142,7 +142,10 @@ static void run_flush(struct work_struct *work)
 	if (!flush->target && !time_after(jiffies, flush->ended))
 		schedule_timeout_uninterruptible(1);
 	since = jiffies;
-	/* A full barrier: pairs with the one in begin_flush(). Litmus tests: run-begun, run-over. */
+	/*
+	 * A full barrier: pairs with the one in begin_flush(). Litmus tests: run-begun,
+	 * run-over.
+	 */
 	run = atomic_long_inc_return(&flush->begun);
 	if (flush == &flushes[FLUSH_RCU])
 		rcu_barrier();

@@ -347,13 +347,12 @@ static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted
 		return;
 	}
 	nsd_vfsmount(m)->mnt_flags |= sync;
-	if (!own) {
+	if (!own)
 		move(m, &sorted->held);
-	} else if (may_be_late(m)) {
+	else if (may_be_late(m))
 		leave(m, sorted);
-	} else {
+	else
 		wait(m, alone, sorted);
-	}
 }
 
 static void sort_list(struct hlist_node *node, bool for_good, struct sorted *sorted)
