@@ -20,9 +20,9 @@
  *   look again	a count may be too high by what this same task is about to put: the
  *		program that it ran, if it exits. That is task work, too, and the list
  *		is queued once more behind it;
- *   leave	where others hold the mount, and the superblock is in the tree of some
- *		namespace still, the reference is left to a worker, and so it is where
- *		no program can tell that the file system goes late;
+ *   leave	where others hold the mount, it shows a whole file system, and that is
+ *		in the tree of some namespace still, the reference is left to a worker,
+ *		and so it is where no program can tell that the file system goes late;
  *   wait	for a grace period, as the original does, for the rest.
  *
  * Walkers. __legitimize_mnt() increments, then finds the sequence number changed,
