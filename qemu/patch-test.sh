@@ -113,7 +113,7 @@ expect 0 'Nothing to do' plain.out DEST=again
 expect 1 'is inside of the tree' plain DEST=plain/out
 expect 1 'has a space' plain DEST='a b'
 expect 1 'cannot write to /proc; give DEST=' plain DEST=/proc/copy
-expect 1 'cannot write to /dev/null; give DEST=' plain DEST=/dev/null/copy
+expect 1 '/dev/null is not there' plain DEST=/dev/null/copy
 expect 1 'it is 1 or not there' plain INPLACE=yes
 expect 1 'give one of them' plain INPLACE=1 DEST=both.out
 

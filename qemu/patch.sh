@@ -117,7 +117,7 @@ main() {
 	find_series
 	tree_record series "$(series_word)"
 	[[ -n $T_SERIES ]] ||
-		die "no series is for $T_DIR, which is unchanged:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"
+		die "no series is for $T_DIR, which is unchanged:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"$'\n'"Apply the nearest by hand, from make series KERNEL=; or use the module, see README.md for which kernels."
 	describe_series
 
 	if [[ ${INPLACE:-0} == 1 ]]; then
@@ -134,6 +134,7 @@ main() {
 	[[ $dest != *[[:space:]:]* ]] || die "DEST=$dest has a space or a colon in it, which no kernel can be built with"
 	[[ ! -e $dest ]] || die "$dest is there already: remove it, or give DEST=/another/path"
 	[[ $dest != "$T_DIR"/* ]] || die "DEST=$dest is inside of the tree; give a path outside of it"
+	[[ -z ${DEST:-} || -d ${dest%/*}/ ]] || die "DEST=$dest: ${dest%/*} is not there; make it, or give another path"
 	mkdir -p "${dest%/*}" 2>/dev/null || true
 	log=$dest.log
 	{ : >"$log"; } 2>/dev/null || die "cannot write to ${dest%/*}; give DEST=/another/path"
@@ -143,6 +144,7 @@ main() {
 	step "patching the copy" "$log" apply_series "$dest"
 	trap - EXIT
 	note "The patched copy: $dest$( [[ ! -e $dest/.git ]] || echo ", a git worktree with $(tree_patches | wc -l) commits on top of $T_GIT")"
+	note "What patch(1) and git said: $log"
 	note "Turn on CONFIG_NSPROXY_DEFER in its configuration. $T_DIR is unchanged."
 }
 

@@ -259,6 +259,7 @@ composed() {
 find_series() {
 	local dir line candidates=() fuzz ranked=
 	local -A tried=()
+	[[ -d $PATCHES ]] || die "PATCHES=$PATCHES is not there: give a folder with series in linux-X.Y.y, or leave it out"
 	T_SERIES=''
 	T_WRONG=$T_INEXACT
 	[[ -z $T_WRONG ]] || return 0
