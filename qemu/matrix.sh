@@ -74,7 +74,7 @@ for run in "${runs[@]}"; do
 	results "$number" "$run"
 done | awk -v runs="${#runs[@]}" '
 	function rule(   i) {
-		printf "%s", "======================================================"
+		printf "%s", "============================================================"
 		for (i = 1; i <= runs; i++)
 			printf "  ==="
 		print ""
@@ -99,7 +99,7 @@ done | awk -v runs="${#runs[@]}" '
 		gsub(/./, "-")
 		print $0 "\n"
 		rule()
-		printf "%-54s", "run"
+		printf "%-60s", "run"
 		for (i = 1; i <= runs; i++)
 			printf (i < runs ? "  %-3s" : "  %s"), i
 		print ""
@@ -111,7 +111,7 @@ done | awk -v runs="${#runs[@]}" '
 		split($2, name, ":")
 		$1 = $2 = ""
 		sub(/^ +/, "")
-		printf "%-54s", $0
+		printf "%-60s", $0
 		for (i = 1; i <= runs; i++)
 			printf "  %s%s%s", cell(i, name[1], name[2], flush, "off"),
 				cell(i, name[1], name[2], flush, "safe"), cell(i, name[1], name[2], flush, "all")
