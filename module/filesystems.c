@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* File systems that are shut down with no grace period: umount_walkers.h */
 #include <linux/fs.h>
-#include <linux/list.h>
-#include <linux/spinlock.h>
-#include <linux/string.h>
 
 #include "compat/compat.h"
 #include "filesystems.h"
@@ -16,6 +13,12 @@
 #endif
 #ifdef NSD_HAVE_RCU_SCHED
 #define MODULES_GO_BY_RCU_SCHED
+#endif
+#ifdef NSD_HAVE_SB_CONNECTORS
+#define sb_watches(sb)	atomic_long_read(&(sb)->s_fsnotify_connectors)
+#elif defined(NSD_HAVE_SB_FSNOTIFY_INFO)
+/* It stays once there was one. */
+#define sb_watches(sb)	READ_ONCE((sb)->s_fsnotify_info)
 #endif
 #include "umount_walkers.h"
 
@@ -34,41 +37,6 @@ bool nsd_filesystem_is_safe(const struct super_block *sb)
 	return sb_survives_walkers(sb);
 }
 
-/* Superblocks may have any number of inodes, and this is under a spinlock. */
-#define MAX_INODES_LOOKED_AT	512
-
-/* Where nothing counts them: who watches an inode has it stay in memory. */
-static bool __maybe_unused has_watched_inode(struct super_block *sb)
-{
-	bool watched = false;
-	struct inode *inode;
-	int i = 0;
-
-	spin_lock(&sb->s_inode_list_lock);
-	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
-		watched = inode->i_fsnotify_mask || ++i > MAX_INODES_LOOKED_AT;
-		if (watched)
-			break;
-	}
-	spin_unlock(&sb->s_inode_list_lock);
-	return watched;
-}
-
-/* Has anybody a watch in it that is told of the umount? If in doubt, yes. */
-static bool is_watched(struct super_block *sb)
-{
-#ifndef CONFIG_FSNOTIFY
-	return false;
-#elif defined(NSD_HAVE_SB_CONNECTORS)
-	return atomic_long_read(&sb->s_fsnotify_connectors);
-#elif defined(NSD_HAVE_SB_FSNOTIFY_INFO)
-	/* It stays once there was one. */
-	return READ_ONCE(sb->s_fsnotify_info);
-#else
-	return has_watched_inode(sb);
-#endif
-}
-
 /**
  * nsd_filesystem_may_be_late - can no program tell when it is shut down?
  * @sb: its superblock
@@ -83,5 +51,5 @@ static bool is_watched(struct super_block *sb)
  */
 bool nsd_filesystem_may_be_late(struct super_block *sb)
 {
-	return !strcmp(sb->s_type->name, "proc") && !is_watched(sb);
+	return sb_may_be_late(sb);
 }

@@ -21,7 +21,9 @@
 #include <linux/bits.h>
 #include <linux/dcache.h>
 #include <linux/fs.h>
+#include <linux/list.h>
 #include <linux/module.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/user_namespace.h>
 #include <linux/version.h>
@@ -29,7 +31,8 @@
 /*
  * What cannot be told by the version, who includes this defines: a file system proc with
  * what 6.9 has about walkers (PROC_GOES_BY_RCU), no ->free_inode(), no sb->s_encoding,
- * and RCU of another kind for the memory of modules than for walkers.
+ * RCU of another kind for the memory of modules than for walkers, and sb_watches(), where
+ * something counts who is told of the umount.
  */
 #ifndef PROC_GOES_BY_RCU
 #define PROC_GOES_BY_RCU	false
@@ -232,4 +235,38 @@ static bool sb_survives_walkers(const struct super_block *sb)
 		    fits(sb, filesystems[i].flags))
 			return true;
 	return false;
+}
+
+#if defined(CONFIG_FSNOTIFY) && !defined(sb_watches)
+/* Superblocks may have any number of inodes, and this is under a spinlock. */
+#define MAX_INODES	512
+
+/* Where nothing counts them: what is watched stays in memory. If in doubt, it is yes. */
+static bool sb_watches(struct super_block *sb)
+{
+	bool watched = false;
+	struct inode *inode;
+	int i = 0;
+
+	spin_lock(&sb->s_inode_list_lock);
+	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
+		watched = inode->i_fsnotify_mask || ++i > MAX_INODES;
+		if (watched)
+			break;
+	}
+	spin_unlock(&sb->s_inode_list_lock);
+	return watched;
+}
+#endif
+
+/* A proc has no device and no data. Who watches something in it is told of its end. */
+static bool sb_may_be_late(struct super_block *sb)
+{
+	if (strcmp(sb->s_type->name, "proc"))
+		return false;
+#ifdef CONFIG_FSNOTIFY
+	return !sb_watches(sb);
+#else
+	return true;
+#endif
 }

@@ -42,7 +42,6 @@
 
 /* So many of each are looked at. If there are more, the caller waits. */
 #define MAX_MOUNTS	256
-#define MAX_INODES	512
 #define MAX_OWN_FILES	16
 #define MAX_FDS		4096u
 /* What becomes of a mount is told by where it is counted, or by this. */
@@ -143,43 +142,12 @@ static bool is_alone(struct mount *mnt, int own)
 	return true;
 }
 
-#if defined(CONFIG_FSNOTIFY) && !defined(sb_watches)
-/* Where they are not counted. What is watched stays in memory; if in doubt, it is. */
-static bool sb_watches(struct super_block *sb)
-{
-	bool watched = false;
-	struct inode *inode;
-	int i = 0;
-
-	spin_lock(&sb->s_inode_list_lock);
-	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
-		watched = inode->i_fsnotify_mask || ++i > MAX_INODES;
-		if (watched)
-			break;
-	}
-	spin_unlock(&sb->s_inode_list_lock);
-	return watched;
-}
-#endif
-
-/* A proc has no device and no data. Who watches something in it is told of its end. */
-static bool may_be_late(struct super_block *sb)
-{
-	if (sb->s_magic != PROC_SUPER_MAGIC)
-		return false;
-#ifdef CONFIG_FSNOTIFY
-	return !sb_watches(sb);
-#else
-	return true;
-#endif
-}
-
 /* A mount holds its superblock, and its root: that may be removed meanwhile. */
 static bool nobody_can_tell(const struct mount *m)
 {
 	struct super_block *sb = m->mnt.mnt_sb;
 
-	return may_be_late(sb) || (m->mnt.mnt_root == sb->s_root && !is_last_of_sb(m));
+	return sb_may_be_late(sb) || (m->mnt.mnt_root == sb->s_root && !is_last_of_sb(m));
 }
 
 /* What umount(2) and kern_unmount() take off is down when they return, in each mode. */
@@ -238,7 +206,7 @@ static enum nsproxy_defer_stat put_one(struct mount *m, bool for_good)
 }
 
 /* Of any superblock that goes with it. */
-static bool any_left(struct mount *mnt)
+static bool any_has_to_outlast(struct mount *mnt)
 {
 	struct mount *m;
 
@@ -258,7 +226,8 @@ static void wait_for_mounts(struct hlist_head *mounts)
 
 	synchronize_rcu_expedited();
 	hlist_for_each_entry_safe(m, p, mounts, mnt_umount) {
-		wait_event_timeout(left_wait, !any_left(m), max_t(long, until - jiffies, 1));
+		wait_event_timeout(left_wait, !any_has_to_outlast(m),
+				   max_t(long, until - jiffies, 1));
 		hlist_del(&m->mnt_umount);
 		mntput(&m->mnt);
 	}
