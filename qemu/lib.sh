@@ -565,7 +565,7 @@ choose_clock() {
 # about_clock: what the times of a guest are.
 about_clock() {
 	if [[ -n $COUNTED ]]; then
-		echo "The guests' clock counts instructions, one a nanosecond (qemu -icount), so the times are those of no real processor, and the same on any machine."
+		echo "The guests' clock counts instructions, one a nanosecond (qemu -icount), so the times are those of no real processor, and do not depend on how fast the machine is."
 	else
 		echo "The guests' clock is this machine's: what else runs on it shows in the times."
 	fi

@@ -294,7 +294,7 @@ proctype walker()
 #define after_count(m)		skip
 #endif
 
-/* Under the lock, before the count; and after it, if others hold the mount. */
+/* Under the lock. Who finds the mount held puts the flag back. */
 inline begin_count(m, mine)
 {
 	sync = mnt[m].sync_umount;
