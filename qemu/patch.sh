@@ -98,6 +98,17 @@ drop_copy() {
 	rm -rf "$1"
 }
 
+# destination: where the copy goes.
+destination() {
+	local dest=${DEST:-$TOP/out/patch/$T_NAME}
+	[[ $dest == /* ]] || dest=$PWD/$dest
+	[[ $dest != *[[:space:]:]* ]] || die "DEST=$dest has a space or a colon in it, which no kernel can be built with"
+	[[ ! -e $dest ]] || die "$dest is there already: remove it, or give DEST=/another/path"
+	[[ $dest != "$T_DIR"/* ]] || die "DEST=$dest is inside of the tree; give a path outside of it"
+	[[ -z ${DEST:-} || -d ${dest%/*}/ ]] || die "DEST=$dest: ${dest%/*} is not there; make it, or give another path"
+	printf '%s\n' "$dest"
+}
+
 main() {
 	local dest log
 	need_programs git patch
@@ -114,6 +125,8 @@ main() {
 		return
 	fi
 	need_clean
+	dest=
+	[[ ${INPLACE:-0} == 1 ]] || dest=$(destination)
 	find_series
 	tree_record series "$(series_word)"
 	[[ -n $T_SERIES ]] ||
@@ -129,12 +142,6 @@ main() {
 		return
 	fi
 
-	dest=${DEST:-$TOP/out/patch/$T_NAME}
-	[[ $dest == /* ]] || dest=$PWD/$dest
-	[[ $dest != *[[:space:]:]* ]] || die "DEST=$dest has a space or a colon in it, which no kernel can be built with"
-	[[ ! -e $dest ]] || die "$dest is there already: remove it, or give DEST=/another/path"
-	[[ $dest != "$T_DIR"/* ]] || die "DEST=$dest is inside of the tree; give a path outside of it"
-	[[ -z ${DEST:-} || -d ${dest%/*}/ ]] || die "DEST=$dest: ${dest%/*} is not there; make it, or give another path"
 	mkdir -p "${dest%/*}" 2>/dev/null || true
 	log=$dest.log
 	{ : >"$log"; } 2>/dev/null || die "cannot write to ${dest%/*}; give DEST=/another/path"
