@@ -5,7 +5,7 @@
 # the other, and grade each run. From the environment:
 #
 #	SCENARIOS="UP DEBUG"	these only
-#	KERNEL=6.12		another kernel line: 5.10, 6.1, 6.12 or 7.2
+#	KERNEL=6.12		another kernel line: 5.10, 6.1, 6.12, 7.2 or 7.3
 #	TREE=/path		a kernel tree: as it is, with the module, and patched
 #	ACCEL=kvm		another accelerator
 #	CC=clang		another compiler
@@ -55,10 +55,10 @@ check_request() {
 		if [[ $(setting "$scenario" kernel) == stock* ]]; then
 			[[ -z $TREE ]] ||
 				die "$scenario boots Debian's own kernel and TREE=$TREE is a tree to build: pick a built scenario, like SCENARIOS=SMP"
-			[[ $line != 7.2 ]] ||
-				die "$scenario cannot be had for 7.2: the tools in Debian's 7.2 headers want a newer C library; pick a built scenario, like SCENARIOS=SMP"
 		elif [[ $ARCH != x86 ]]; then
-			die "$scenario is a kernel to build, which is done for x86-64 alone so far; pick STOCK or STOCK-RT"
+			[[ -z $TREE ]] || die "a tree is built for x86-64 alone so far: leave ARCH= out"
+			[[ $scenario != UP ]] || die "there is no kernel without SMP for $ARCH; SCENARIOS=SMP1 is one with one CPU"
+			at_least 6.2 "$line" || die "kernels for $ARCH are built from 6.2 on, where ftrace has what a module takes; KERNEL= takes 6.12 or 7.2"
 		fi
 	done
 }
@@ -373,11 +373,9 @@ main() {
 	*) die "check.sh takes --all or --controls, not \"$1\"" ;;
 	esac
 	if [[ ${1:-} != --controls ]]; then
-		# Debian's own kernels of 7.2 are not for this machine, and
-		# debug kernels are built of one line.
+		# Debug kernels are built of one line.
 		[[ $KERNEL == 6.1 ]] || DEFAULT=(STOCK-RT STOCK SMP SMP1 UP)
-		[[ $KERNEL != 7.2 ]] || DEFAULT=(SMP SMP1 UP)
-		[[ $ARCH == x86 ]] || DEFAULT=(STOCK-RT STOCK)
+		[[ $ARCH == x86 ]] || DEFAULT=(STOCK-RT STOCK SMP SMP1)
 		if [[ -n $TREE ]]; then
 			choose_tree
 			DEFAULT=(SMP UP)
@@ -396,7 +394,7 @@ main() {
 			for line in 5.10 6.12; do
 				runs+=("LIVES@$line" "STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
 			done
-			runs+=(SMP@7.2 UP@7.2 UPSTREAM-STOCK@6.1 UPSTREAM@7.2)
+			runs+=(SMP@7.2 UP@7.2 UPSTREAM-STOCK@6.1 UPSTREAM@7.2 STOCK@7.3 STOCK-RT@7.3)
 		fi
 		check_request "${runs[@]}"
 	fi

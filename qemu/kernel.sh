@@ -32,7 +32,7 @@ compile() {
 	local obj=$1
 	CCACHE_DIR=$CACHE/ccache CCACHE_MAXSIZE=5G CCACHE_BASEDIR=$CACHE \
 		KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=check KBUILD_BUILD_HOST=check \
-		make -C "$SOURCE" O="$obj" -j"$JOBS" "${MAKE_ARGS[@]}" CC="ccache $K_CC" bzImage modules
+		make -C "$SOURCE" O="$obj" -j"$JOBS" "${MAKE_ARGS[@]}" CC="ccache $K_CC" "${KERNEL_IMAGE##*/}" modules
 }
 
 # built_kernel NAME LINE: build it if its sources or its fragments are others
@@ -55,13 +55,15 @@ built_kernel() {
 		unlock_cache
 		what=linux-source-$line
 		K_ID=$line-$name
-		obj=$CACHE/obj/$K_ID
-		lock_cache "$K_ID"
+		obj=$CACHE/obj/$K_ID$SUFFIX
+		lock_cache "$K_ID$SUFFIX"
 	fi
 	command -v "${K_CC%% *}" >/dev/null || die "no compiler ${K_CC%% *} here; CC= names another"
 	mkdir -p "$obj"
-	cat "$SCENARIO_DIR/base" "$TOP/selftests/nsproxy/config" "${own[@]}" \
-		"$SCENARIO_DIR/$name/fragment" >"$obj/fragments"
+	# What ftrace has for whoever takes a function over goes by the architecture.
+	cat "$SCENARIO_DIR/base" "$SCENARIO_DIR/base-$ARCH" "$TOP/selftests/nsproxy/config" "${own[@]}" \
+		"$SCENARIO_DIR/$name/fragment" |
+		sed "s/CONFIG_DYNAMIC_FTRACE_WITH_REGS/$FTRACE_OPTION/" >"$obj/fragments"
 	stamp=$(cat "$obj/fragments" "$SOURCE/Makefile" ${TREE:+"$SOURCE.stamp"} \
 		<($K_CC --version) ${TREE:+<(echo "$K_CC ${MAKE_ARGS[*]}")} | cksum)
 	if [[ ! -e $obj/stamp || $(<"$obj/stamp") != "$stamp" ]]; then
@@ -74,7 +76,7 @@ built_kernel() {
 	unlock_cache
 	K_REL=$(<"$obj/include/config/kernel.release")
 	K_ROOT=$obj
-	K_IMAGE=$obj/arch/x86/boot/bzImage
+	K_IMAGE=$obj/$KERNEL_IMAGE
 	K_CONFIG=$obj/.config
 	K_DIR=$obj
 	K_MODULES=()

@@ -30,6 +30,8 @@ x86 | x86_64)
 	DEFAULT_LINE=6.1
 	SUFFIX=
 	CROSS_PACKAGES=()
+	KERNEL_IMAGE=arch/x86/boot/bzImage
+	FTRACE_OPTION=CONFIG_DYNAMIC_FTRACE_WITH_REGS
 	QEMU_PACKAGE=qemu-system-x86
 	QEMU_FIRMWARE=(seabios)
 	QEMU=(qemu-system-x86_64)
@@ -51,6 +53,8 @@ arm64)
 	SUFFIX=-arm64
 	CROSS_COMPILE=${CROSS_COMPILE:-aarch64-linux-gnu-}
 	CROSS_PACKAGES=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+	KERNEL_IMAGE=arch/arm64/boot/Image
+	FTRACE_OPTION=CONFIG_DYNAMIC_FTRACE_WITH_ARGS
 	QEMU_PACKAGE=qemu-system-arm
 	QEMU_FIRMWARE=()
 	QEMU=(qemu-system-aarch64 -M "virt,gic-version=max")
@@ -253,8 +257,40 @@ suite_of() {
 	6.1) echo bookworm ;;
 	6.12) echo bookworm-backports ;;
 	7.2) echo sid ;;
-	*) die "no kernel line $1: KERNEL= takes 5.10, 6.1, 6.12 or 7.2" ;;
+	7.3) echo trixie-backports ;;
+	*) die "no kernel line $1: KERNEL= takes 5.10, 6.1, 6.12, 7.2 or 7.3" ;;
 	esac
+}
+
+# stock_suite LINE: where its kernels are from. Those of sid are for a compiler of no release.
+stock_suite() {
+	local suite
+	suite=$(suite_of "$1")
+	echo "${suite/#sid/trixie-backports}"
+}
+
+make_build_root() {
+	local dir=$1 sources=()
+	mapfile -t sources <"${APT_CONF%/*}/sources.list"
+	rm -rf "$dir.new"
+	mkdir -p "${dir%/*}"
+	mmdebstrap --variant=essential --mode=root --include=gcc,make,libelf1t64,libssl3t64 \
+		trixie "$dir.new" "${sources[@]}"
+	rm -rf "$dir.new"/usr/share/{doc,man,locale} "$dir.new"/var/{lib/apt/lists,cache/apt}/*
+	mv "$dir.new" "$dir"
+}
+
+# The programs of kbuild in newer headers want a newer C library than Debian 12 has, and
+# their kernels a newer compiler. So modules for these are built in an unpacked Debian 13.
+BUILD_ROOT=$CACHE/root/build-trixie
+build_root() {
+	[[ ! -d $BUILD_ROOT ]] || return 0
+	need_root "the making of a Debian 13 to build in"
+	need_packages mmdebstrap
+	need_space 1000
+	apt_for trixie
+	HINT=$NETWORK_HINT step "unpacking a Debian 13 with gcc to build in" "$CACHE/log/root-build-trixie.log" \
+		make_build_root "$BUILD_ROOT"
 }
 
 unpack_stock() {
@@ -269,6 +305,14 @@ unpack_stock() {
 			tar -x -C "$dir" --exclude='*/kernel/drivers/[!bdm]*' --exclude='*/kernel/drivers/m[!d]*' \
 				--exclude='*/kernel/drivers/d[!a]*' \
 				--exclude='*/kernel/sound' --exclude='./usr/share'
+	done
+}
+
+unpack_headers() {
+	local root=$1 package
+	shift
+	for package in "$@"; do
+		dpkg-deb -x "$(newest_deb "$package")" "$root"
 	done
 }
 
@@ -289,12 +333,18 @@ fetch_map() {
 # in the cache. Sets K_ID, K_REL, K_ROOT, K_IMAGE, K_CONFIG, K_DIR (to build modules
 # against, with the compiler K_CC and what MAKE_ARGS says) and K_MODULES.
 stock_kernel() {
-	local line=$1 flavour=$2-$DEB_ARCH dir image images package headers=() debs=() todo
+	local line=$1 flavour=$2-$DEB_ARCH suite dir file image images package headers=() pieces=() debs=() todo root=
 	K_ID=stock-$line-$flavour
 	dir=$CACHE/stock/$line-$flavour
+	suite=$(stock_suite "$line")
+	if [[ $suite == trixie* ]]; then
+		[[ $ARCH == x86 ]] || die "the headers of $line are for a newer Debian, and what that builds is for x86-64 alone so far; KERNEL= takes another"
+		build_root
+		root=$BUILD_ROOT
+	fi
 	if [[ ! -e $dir/release ]]; then
 		need_space 2000
-		apt_for "$(suite_of "$line")"
+		apt_for "$suite"
 		# The newest, and those before it.
 		mapfile -t images < <({
 			depends "linux-image-$flavour" | grep '^linux-image-[0-9]'
@@ -302,7 +352,7 @@ stock_kernel() {
 				grep -E "^linux-image-${line/./[.]}[^-]*(-[0-9]+)?-$flavour\$" | sort -rV
 		} | awk '!seen[$0]++')
 		((${#images[@]})) ||
-			die "Debian's $(suite_of "$line") has no linux-image-$flavour; see $CACHE/log/apt-$(suite_of "$line").log"
+			die "Debian's $suite has no linux-image-$line-$flavour; see $CACHE/log/apt-$suite.log"
 		HINT=$NETWORK_HINT step "fetching ${images[0]}" "$CACHE/log/fetch-$K_ID.log" \
 			fetch_first "$CACHE/debs/$K_ID" "${images[@]}"
 		image=$(<"$CACHE/debs/$K_ID")
@@ -317,12 +367,19 @@ stock_kernel() {
 			mapfile -t -O "${#todo[@]}" todo < <(depends "$package" | grep -E '^linux-(headers|kbuild)-' |
 				sed '/^linux-kbuild/s/$/:'"$HOST_ARCH"'/' || true)
 		done
+		# Since 7.1 an image is in parts, none of them in /boot.
+		mapfile -t pieces < <(depends "$image" | grep -E '^linux-(base|binary|modules)-[0-9]' || true)
 		HINT=$NETWORK_HINT step "fetching the headers of $image" "$CACHE/log/fetch-$K_ID-headers.log" \
-			fetch_debs "${headers[@]}"
-		for package in "$image" "${headers[@]}"; do
+			fetch_debs "${headers[@]}" ${pieces[@]+"${pieces[@]}"}
+		for package in "$image" ${pieces[@]+"${pieces[@]}"} "${headers[@]}"; do
 			debs+=("$(newest_deb "$package")")
 		done
 		step "unpacking $image" "$CACHE/log/unpack-$K_ID.log" unpack_stock "$dir" "${debs[@]}"
+		for file in "$dir/usr/lib/modules/$K_REL"/{vmlinuz,config,System.map}; do
+			[[ ! -e $file ]] || install -D "$file" "$dir/boot/${file##*/}-$K_REL"
+		done
+		[[ -z $root ]] || step "unpacking its headers in that Debian 13" "$CACHE/log/unpack-$K_ID-headers.log" \
+			unpack_headers "$root" "${headers[@]}"
 		has_kallsyms_all "$dir" || HINT=$NETWORK_HINT \
 			step "fetching the System.map of $image, with its debug symbols (800 MB)" \
 			"$CACHE/log/fetch-$K_ID-map.log" fetch_map "$dir"
@@ -336,7 +393,7 @@ stock_kernel() {
 	K_ROOT=$dir
 	K_IMAGE=$dir/boot/vmlinuz-$K_REL
 	K_CONFIG=$dir/boot/config-$K_REL
-	K_DIR=$dir/usr/src/linux-headers-$K_REL
+	K_DIR=${root:-$dir}/usr/src/linux-headers-$K_REL
 	K_CC=$GUEST_CC
 	MAKE_ARGS=()
 	has_kallsyms_all "$dir" || MAKE_ARGS+=("SYSTEM_MAP=$dir/boot/System.map-$K_REL")
@@ -375,7 +432,7 @@ source_tree() {
 # beside the sources and not among them. BTF is of no use to it and takes a
 # program that Debian 12 has too old.
 build_module() {
-	local kdir=$1 folder=$2
+	local kdir=$1 folder=$2 build
 	shift 2
 	mkdir -p "$folder"
 	[[ -r $TOP/Kbuild && -d $TOP/module ]] || {
@@ -383,6 +440,18 @@ build_module() {
 		return 1
 	}
 	cp -pr "$TOP/Kbuild" "$TOP/module" "$folder/"
+	if [[ $kdir == "$BUILD_ROOT"/* ]]; then
+		build=$BUILD_ROOT/build/${folder##*/}
+		rm -rf "$build"
+		mkdir -p "${build%/*}"
+		cp -pr "$folder" "$build"
+		# objtool asks /proc how much stack it has.
+		# shellcheck disable=SC2016 # for that shell to expand
+		unshare --mount sh -c 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"' "$BUILD_ROOT" \
+			make -C "${kdir#"$BUILD_ROOT"}" M="${build#"$BUILD_ROOT"}" -j"$JOBS" \
+			"$@" CC=gcc CONFIG_DEBUG_INFO_BTF_MODULES= modules && cp -p "$build"/*.ko "$folder/"
+		return
+	fi
 	make -C "$kdir" M="$folder" -j"$JOBS" CC="$GUEST_CC" CONFIG_DEBUG_INFO_BTF_MODULES= "$@" modules
 }
 

@@ -100,7 +100,7 @@ compile_steps() {
 		for setting in y n; do
 			obj=$(tree_cache steps)/$setting
 			mkdir -p "$obj"
-			cat "$SCENARIO_DIR/base" "$SCENARIO_DIR/SMP/fragment" >"$obj/fragments"
+			cat "$SCENARIO_DIR"/{base,base-x86,SMP/fragment} >"$obj/fragments"
 			grep -hv NSPROXY_DEFER "$SCENARIO_DIR/tree" "$TOP/selftests/nsproxy/config" >>"$obj/fragments"
 			echo "CONFIG_NSPROXY_DEFER=$setting" >>"$obj/fragments"
 			configure "$obj" SMP && compile "$obj" || return 1

@@ -84,10 +84,11 @@ unpack_drivers() {
 # systemd_drivers LINE: those of the kernel that stock_kernel has chosen, beside its other modules.
 systemd_drivers() {
 	local package=linux-image-$K_REL
+	! at_least 7.1 "$K_REL" || package=linux-modules-$K_REL
 	lock_cache fetch
 	if [[ $(cat "$K_ROOT/drivers" 2>/dev/null) != "$(printf '%s\n' "${SYSTEMD_DRIVERS[@]}")" ]]; then
 		if ! compgen -G "$CACHE/debs/${package}_*.deb" >/dev/null; then
-			apt_for "$(suite_of "$1")"
+			apt_for "$(stock_suite "$1")"
 			HINT=$NETWORK_HINT step "fetching $package" "$CACHE/log/fetch-$K_ID.log" fetch_debs "$package"
 		fi
 		step "unpacking more drivers of $package" "$CACHE/log/drivers-$K_ID.log" \
