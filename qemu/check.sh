@@ -134,7 +134,7 @@ programs_of() {
 
 # prepare_run NAME@LINE: all that the boots need, in the folder of each guest.
 prepare_run() {
-	local scenario=${1%@*} line=${1#*@} dir guest module='' tests=$OUT/build/kselftest
+	local scenario=${1%@*} line=${1#*@} dir guest expect module='' tests=$OUT/build/kselftest
 	local packages=() modules=() folders=()
 	dir=$OUT/$(run_name "$1")
 	mapfile -t folders < <(guests "$1")
@@ -165,9 +165,9 @@ prepare_run() {
 		if [[ -n $TREE ]]; then
 			tree_expect "$scenario" "$line" >"$guest/expect"
 		else
-			cp "$SCENARIO_DIR/$scenario/expect" "$guest/expect"
-			[[ ! -e $SCENARIO_DIR/$line-expect ]] ||
-				cat "$SCENARIO_DIR/$line-expect" >>"$guest/expect"
+			for expect in "$SCENARIO_DIR"/{"$scenario/expect","$line-expect","$ARCH-expect"}; do
+				[[ ! -e $expect ]] || cat "$expect"
+			done >"$guest/expect"
 		fi
 	done
 }
@@ -375,7 +375,10 @@ main() {
 	if [[ ${1:-} != --controls ]]; then
 		# Debug kernels are built of one line.
 		[[ $KERNEL == 6.1 ]] || DEFAULT=(STOCK-RT STOCK SMP SMP1 UP)
-		[[ $ARCH == x86 ]] || DEFAULT=(STOCK-RT STOCK SMP SMP1)
+		if [[ $ARCH != x86 ]]; then
+			DEFAULT=(STOCK-RT STOCK)
+			[[ $KERNEL != 6.12 ]] || DEFAULT+=(SMP SMP1)
+		fi
 		if [[ -n $TREE ]]; then
 			choose_tree
 			DEFAULT=(SMP UP)
