@@ -234,6 +234,22 @@ bool nsd_mount_is_plain(struct mount *m)
 }
 
 /**
+ * nsd_mount_is_watched - does somebody see when a mount goes?
+ * @m: the mount, under nsd_lock_mounts()
+ *
+ * A mark of fanotify(7) goes with its mount, and process accounting ends with that of
+ * its file, which is pinned to it.
+ *
+ * Context: any.
+ */
+bool nsd_mount_is_watched(struct mount *m)
+{
+	if (!hlist_empty(member(m, nsd_layout.mnt_pins)))
+		return true;
+	return nsd_layout.mnt_marks && READ_ONCE(*(void **)member(m, nsd_layout.mnt_marks));
+}
+
+/**
  * nsd_mount_next_connected - the next of the children that stayed connected
  * @m: a mount below @top, or @top to begin with
  * @top: the mount whose children they are, and the children of these; under
@@ -482,6 +498,8 @@ static const char *find_odd(struct mount *m)
 		return "the list of those that expire";
 	if (!is_hlist(nsd_mnt_umount(m)))
 		return "the list of those that are unmounted";
+	if (!is_hlist_head(member(m, nsd_layout.mnt_pins)))
+		return "the list of those that are pinned to it";
 	if (nsd_layout.mnt_covers &&
 	    !is_hlist_head(member(m, nsd_layout.mnt_covers)))
 		return "the list of those that it covers";

@@ -297,11 +297,12 @@ static void wait(struct mount *m, bool alone, struct sorted *sorted)
 /*
  * ... if the end of @m is late? Its superblock ends with it, if it is the last. And it
  * holds its root, which may be removed meanwhile, be it a file or a directory, or is a
- * namespace, where it is nsfs. That of the whole file system stays with that.
+ * namespace, where it is nsfs. That of the whole file system stays with that. What
+ * watches the mount itself ends with it as well.
  */
 static bool nobody_can_tell(struct mount *m)
 {
-	if (!nsd_mount_is_plain(m))
+	if (!nsd_mount_is_plain(m) || nsd_mount_is_watched(m))
 		return false;
 	if (nsd_filesystem_may_be_late(sb_of(m)))
 		return true;
