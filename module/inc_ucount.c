@@ -25,8 +25,8 @@
  * And a mount that was left to the engine may hold any of them: one of a namespace's
  * file, or in mode all that of a proc, an mqueue or a FUSE file system.
  *
- * Nobody suffers from the wait. No caller of inc_ucount() holds a lock. A fatal
- * signal ends it, and so does the clock. What it takes, rcu_barrier() and
+ * Nobody suffers from the wait. No caller of inc_ucount() holds a lock that others
+ * want: fsmount(2) has the one of its own fs context. A fatal signal ends it, and so does the clock. What it takes, rcu_barrier() and
  * flush_work(), knows neither of these, so a work item does it, and the same one for
  * the whole machine: a thousand tasks that hammer at their limits cause one
  * rcu_barrier() after the other and one a jiffy at most, and ask less often than they
