@@ -345,9 +345,11 @@ bool nsd_mount_cleanup_later(struct mount *m)
  *
  * Of what umount(2) took off without MNT_DETACH, __legitimize_mnt() takes its
  * increment back by a plain decrement, relying on somebody else to be the last. If
- * mntput() came in between, there would be nobody. Up to 6.14 it looks at the flag
- * without the lock. So this comes before the count: a walker that is not counted finds
- * the flag cleared. Litmus tests: walker-last, walker-flag.
+ * mntput() came in between, there would be nobody. Up to 6.14 it looks at the flag, and
+ * decrements, without the lock. So this comes before the count: a walker that is not
+ * counted finds the flag cleared, and none is counted by its decrement alone, if it
+ * changes over to another CPU before that. Litmus tests: walker-last, walker-flag,
+ * walker-undo.
  *
  * Context: any.
  * Return: the flag if it was set, for who finds the mount held and puts it as ever.

@@ -329,16 +329,15 @@ static bool may_be_late(struct mount *m)
 static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted *sorted)
 {
 	int mine = own ? nsd_own_count(own, nsd_vfsmount(m)) : 0;
-	int sync = 0;
 	bool alone;
+	int sync;
 
 	if (!nsproxy_defer_enabled()) {
 		move(m, own ? &sorted->wait : &sorted->held);
 		return;
 	}
-	/* Who is counted here is not the last to put it. */
-	if (mine || !nsd_mount_is_plain(m))
-		sync = nsd_mount_let_walkers_hold(m);
+	/* Who is counted here may not be the last to put it. */
+	sync = nsd_mount_let_walkers_hold(m);
 	alone = is_alone(m, mine);
 	if (alone && needs_no_gp(m)) {
 		if (mine)
