@@ -464,10 +464,17 @@ static struct hlist_node *list_of(struct callback_head *look)
 	return nsd_mnt_umount(nsd_mount_of_room(look));
 }
 
+/*
+ * From the decrement on nobody waits for this task but nsd_hooks_give_back(). On PREEMPT_RT
+ * it may block in the wake up, and synchronize_rcu_tasks() takes that for a sleep.
+ */
 static void looked_at_all(void)
 {
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+
 	if (atomic_dec_and_test(&looks))
 		wake_up_all(&looked);
+	srcu_read_unlock(&nsd_hook_srcu, idx);
 }
 
 static void second_look(struct callback_head *look)
