@@ -27,7 +27,9 @@
  * is a full barrier in between, as in fput(). That is why Linux 7.2 counts gets
  * and puts apart, and why the module is for these two.
  *
- * It takes the order "look at mnt_ns, then decrement" of 9ea0a46ca2c3 (4.18).
+ * It takes the order "look at mnt_ns, then decrement" of 9ea0a46ca2c3 (4.18). And what
+ * the putter did before has to be over by then. x86 sees to that, too; on arm64 only the
+ * length of a shutdown does, and the memory model would want smp_mb() there: put-last-use.
  *
  * Each case is a litmus test in Documentation/litmus-tests: count-one-cpu,
  * count-migrated, count-handed-on-file, count-handed-on, x86-count-handed-on,
