@@ -25,13 +25,14 @@
  * And a mount that was left to the engine may hold any of them: one of a namespace's
  * file, or in mode all that of a proc, an mqueue or a FUSE file system.
  *
- * Nobody suffers from the wait. No caller of inc_ucount() holds a lock. A fatal
- * signal ends it, and so does the clock. What it takes, rcu_barrier() and
- * flush_work(), knows neither of these, so a work item does it, and the same one for
- * the whole machine: a thousand tasks that hammer at their limits cause one
- * rcu_barrier() after the other and one a jiffy at most, and ask less often than they
- * would on a stock kernel. They ask in between, too, so that it does not matter to
- * them what others have left that takes longer.
+ * Nobody suffers from the wait. No caller of inc_ucount() holds a lock that others
+ * want: fsmount(2) has that of its own fs context. A fatal signal ends it, and so
+ * does the clock. What it takes, rcu_barrier() and flush_work(), knows neither of
+ * these, so a work item does it, and the same one for the whole machine: a thousand
+ * tasks that hammer at their limits cause one rcu_barrier() after the other and one a
+ * jiffy at most, and ask less often than they would on a stock kernel. They ask in
+ * between, too, so that it does not matter to them what others have left that takes
+ * longer.
  *
  * The limit may really be reached, and that should not take long to find out. It
  * takes one rcu_barrier() for net and three for pid and user, and next to nothing for

@@ -42,9 +42,12 @@ static const struct wanted in_mount[] = {
 #ifdef NSD_HAVE_UMOUNT_PIN
 	WANT("mnt_mp_list", mnt_umount, sizeof(struct hlist_node)),
 	WANT("mnt_umount", mnt_pin, sizeof(struct fs_pin)),
-	WANT("mnt_pins", mnt_pins, sizeof(struct hlist_head)),
 #else
 	WANT("mnt_umount", mnt_umount, sizeof(struct hlist_node)),
+#endif
+	WANT("mnt_pins", mnt_pins, sizeof(struct hlist_head)),
+#ifdef CONFIG_FSNOTIFY
+	WANT("mnt_fsnotify_marks", mnt_marks, sizeof(void *)),
 #endif
 	WANT("mnt_parent", mnt_parent, sizeof(void *)),
 	WANT("mnt_mounts", mnt_mounts, sizeof(struct list_head)),

@@ -25,9 +25,12 @@ const struct nsd_mount_layout nsd_built_layout = {
 #ifdef NSD_HAVE_UMOUNT_PIN
 	.mnt_umount	= offsetof(struct mount, mnt_mp_list),
 	.mnt_pin	= offsetof(struct mount, mnt_umount),
-	.mnt_pins	= offsetof(struct mount, mnt_pins),
 #else
 	.mnt_umount	= offsetof(struct mount, mnt_umount),
+#endif
+	.mnt_pins	= offsetof(struct mount, mnt_pins),
+#ifdef CONFIG_FSNOTIFY
+	.mnt_marks	= offsetof(struct mount, mnt_fsnotify_marks),
 #endif
 	.mnt_parent	= offsetof(struct mount, mnt_parent),
 	.mnt_mounts	= offsetof(struct mount, mnt_mounts),

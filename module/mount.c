@@ -27,7 +27,9 @@
  * is a full barrier in between, as in fput(). That is why Linux 7.2 counts gets
  * and puts apart, and why the module is for these two.
  *
- * It takes the order "look at mnt_ns, then decrement" of 9ea0a46ca2c3 (4.18).
+ * It takes the order "look at mnt_ns, then decrement" of 9ea0a46ca2c3 (4.18). And what
+ * the putter did before has to be over by then. x86 sees to that, too; on arm64 only the
+ * length of a shutdown does, and the memory model would want smp_mb() there: put-last-use.
  *
  * Each case is a litmus test in Documentation/litmus-tests: count-one-cpu,
  * count-migrated, count-handed-on-file, count-handed-on, x86-count-handed-on,
@@ -234,6 +236,22 @@ bool nsd_mount_is_plain(struct mount *m)
 }
 
 /**
+ * nsd_mount_is_watched - does somebody see when a mount goes?
+ * @m: the mount, under nsd_lock_mounts()
+ *
+ * A mark of fanotify(7) goes with its mount, and process accounting ends with that of
+ * its file, which is pinned to it.
+ *
+ * Context: any.
+ */
+bool nsd_mount_is_watched(struct mount *m)
+{
+	if (!hlist_empty(member(m, nsd_layout.mnt_pins)))
+		return true;
+	return nsd_layout.mnt_marks && READ_ONCE(*(void **)member(m, nsd_layout.mnt_marks));
+}
+
+/**
  * nsd_mount_next_connected - the next of the children that stayed connected
  * @m: a mount below @top, or @top to begin with
  * @top: the mount whose children they are, and the children of these; under
@@ -329,9 +347,11 @@ bool nsd_mount_cleanup_later(struct mount *m)
  *
  * Of what umount(2) took off without MNT_DETACH, __legitimize_mnt() takes its
  * increment back by a plain decrement, relying on somebody else to be the last. If
- * mntput() came in between, there would be nobody. Up to 6.14 it looks at the flag
- * without the lock. So this comes before the count: a walker that is not counted finds
- * the flag cleared. Litmus tests: walker-last, walker-flag.
+ * mntput() came in between, there would be nobody. Up to 6.14 it looks at the flag, and
+ * decrements, without the lock. So this comes before the count: a walker that is not
+ * counted finds the flag cleared, and none is counted by its decrement alone, if it
+ * changes over to another CPU before that. Litmus tests: walker-last, walker-flag,
+ * walker-undo.
  *
  * Context: any.
  * Return: the flag if it was set, for who finds the mount held and puts it as ever.
@@ -482,6 +502,8 @@ static const char *find_odd(struct mount *m)
 		return "the list of those that expire";
 	if (!is_hlist(nsd_mnt_umount(m)))
 		return "the list of those that are unmounted";
+	if (!is_hlist_head(member(m, nsd_layout.mnt_pins)))
+		return "the list of those that are pinned to it";
 	if (nsd_layout.mnt_covers &&
 	    !is_hlist_head(member(m, nsd_layout.mnt_covers)))
 		return "the list of those that it covers";

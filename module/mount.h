@@ -20,7 +20,8 @@ struct mount;
  * @mnt_umount: struct hlist_node, on the list of what is unmounted; where that is kept
  *	by pins (4.1 to 5.2) another one, mnt_mp_list, which is free then
  * @mnt_pin: struct fs_pin that keeps the mount from when it is unmounted, or 0
- * @mnt_pins: struct hlist_head, of what is pinned to the mount, or 0
+ * @mnt_pins: struct hlist_head, of what is pinned to the mount
+ * @mnt_marks: pointer to the fsnotify marks on the mount, or 0
  * @mnt_parent: the mount that it was connected to
  * @mnt_mounts: struct list_head, children that stayed connected
  * @mnt_child: struct list_head, in the list of those of the parent
@@ -48,6 +49,7 @@ struct nsd_mount_layout {
 	u32 mnt_umount;
 	u32 mnt_pin;
 	u32 mnt_pins;
+	u32 mnt_marks;
 	u32 mnt_parent;
 	u32 mnt_mounts;
 	u32 mnt_child;
@@ -104,6 +106,7 @@ int nsd_mount_count(struct mount *m);
 void nsd_mount_get(struct mount *m);
 void nsd_mount_drop(struct mount *m);
 bool nsd_mount_is_plain(struct mount *m);
+bool nsd_mount_is_watched(struct mount *m);
 struct mount *nsd_mount_next_connected(struct mount *m, struct mount *top);
 void nsd_mount_leave_ns(struct mount *m);
 void nsd_mount_doom(struct mount *m);

@@ -297,11 +297,12 @@ static void wait(struct mount *m, bool alone, struct sorted *sorted)
 /*
  * ... if the end of @m is late? Its superblock ends with it, if it is the last. And it
  * holds its root, which may be removed meanwhile, be it a file or a directory, or is a
- * namespace, where it is nsfs. That of the whole file system stays with that.
+ * namespace, where it is nsfs. That of the whole file system stays with that. What
+ * watches the mount itself ends with it as well.
  */
 static bool nobody_can_tell(struct mount *m)
 {
-	if (!nsd_mount_is_plain(m))
+	if (!nsd_mount_is_plain(m) || nsd_mount_is_watched(m))
 		return false;
 	if (nsd_filesystem_may_be_late(sb_of(m)))
 		return true;
@@ -328,16 +329,15 @@ static bool may_be_late(struct mount *m)
 static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted *sorted)
 {
 	int mine = own ? nsd_own_count(own, nsd_vfsmount(m)) : 0;
-	int sync = 0;
 	bool alone;
+	int sync;
 
 	if (!nsproxy_defer_enabled()) {
 		move(m, own ? &sorted->wait : &sorted->held);
 		return;
 	}
-	/* Who is counted here is not the last to put it. */
-	if (mine || !nsd_mount_is_plain(m))
-		sync = nsd_mount_let_walkers_hold(m);
+	/* Who is counted here may not be the last to put it. */
+	sync = nsd_mount_let_walkers_hold(m);
 	alone = is_alone(m, mine);
 	if (alone && needs_no_gp(m)) {
 		if (mine)
@@ -464,10 +464,17 @@ static struct hlist_node *list_of(struct callback_head *look)
 	return nsd_mnt_umount(nsd_mount_of_room(look));
 }
 
+/*
+ * From the decrement on nobody waits for this task but nsd_hooks_give_back(). On PREEMPT_RT
+ * it may block in the wake up, and synchronize_rcu_tasks() takes that for a sleep.
+ */
 static void looked_at_all(void)
 {
+	int idx = srcu_read_lock(&nsd_hook_srcu);
+
 	if (atomic_dec_and_test(&looks))
 		wake_up_all(&looked);
+	srcu_read_unlock(&nsd_hook_srcu, idx);
 }
 
 static void second_look(struct callback_head *look)

@@ -12,6 +12,7 @@
  * Up to Linux 3.16 mode safe keeps the wait for the end of a mount or an IPC
  * namespace, and mode all leaves it to the worker.
  */
+#include <sys/fanotify.h>
 #include <sys/inotify.h>
 
 #include "namespaces.h"
@@ -934,6 +935,47 @@ TEST_F_TIMEOUT(operation, detach_held, NSP_TIMEOUT)
 {
 	NEEDS_MOUNTS();
 	check_held(_metadata, variant->mode, true, hold_bind, detach_it);
+}
+
+static int hold_marked(void)
+{
+	int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC, O_RDONLY);
+
+	CHECK(fd >= 0 && !hold_bind());
+	CHECK(!fanotify_mark(fd, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_CLOSE_WRITE, AT_FDCWD,
+			     "/tmp"));
+	return 0;
+}
+
+/* The mark goes with it, and who has set that sees it go. */
+TEST_F_TIMEOUT(operation, detach_held_marked, NSP_TIMEOUT)
+{
+	int fd;
+
+	NEEDS_MOUNTS();
+	fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC, O_RDONLY);
+	if (fd < 0)
+		SKIP(return, "no fanotify here: %s", strerror(errno));
+	close(fd);
+	check_held(_metadata, variant->mode, false, hold_marked, detach_it);
+}
+
+static int hold_accounted(void)
+{
+	CHECK(!hold_bind());
+	close(open("/tmp/acct", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	CHECK(!acct("/tmp/acct"));
+	return 0;
+}
+
+/* Process accounting ends with the mount that its file is in. */
+TEST_F_TIMEOUT(operation, detach_held_accounted, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	if (access("/proc/sys/kernel/acct", F_OK))
+		SKIP(return, "this kernel has no acct(2) (CONFIG_BSD_PROCESS_ACCT)");
+	check_held(_metadata, variant->mode, false, hold_accounted, detach_it);
+	acct(NULL);
 }
 
 static int hold_directory(void)

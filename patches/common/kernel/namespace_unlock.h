@@ -142,11 +142,23 @@ static bool is_alone(struct mount *mnt, int own)
 	return true;
 }
 
+/* Marks of fanotify(7) go with their mount, and process accounting with that of its file. */
+static bool is_watched(const struct mount *m)
+{
+#ifdef CONFIG_FSNOTIFY
+	if (rcu_access_pointer(m->mnt_fsnotify_marks))
+		return true;
+#endif
+	return !hlist_empty(&m->mnt_pins);
+}
+
 /* A mount holds its superblock, and its root: that may be removed meanwhile. */
 static bool nobody_can_tell(const struct mount *m)
 {
 	struct super_block *sb = m->mnt.mnt_sb;
 
+	if (is_watched(m))
+		return false;
 	return sb_may_be_late(sb) || (m->mnt.mnt_root == sb->s_root && !is_last_of_sb(m));
 }
 

@@ -9,10 +9,11 @@
  * through when it unmounted kept the number of the dead down. So where a limit refuses
  * one, wait for what is dead, and ask again.
  *
- * No caller of inc_ucount() holds a lock. A fatal signal ends the wait, and so does the
- * clock, by steps: a guest that the host did not run for a second has not waited.
- * rcu_barrier() and flush_work() know neither of these, so a work item does it, and a
- * thousand tasks that hammer at their limits cost one after the other, and not one each.
+ * No caller of inc_ucount() holds a lock but fsmount(2), which has that of its own fs
+ * context. A fatal signal ends the wait, and so does the clock, by steps: a guest that the
+ * host did not run for a second has not waited. rcu_barrier() and flush_work() know neither
+ * of these, so a work item does it, and a thousand tasks that hammer at their limits cost
+ * one after the other, and not one each.
  */
 #include <linux/jiffies.h>
 #include <linux/nsproxy_defer.h>
