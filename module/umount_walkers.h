@@ -14,9 +14,9 @@
  * file systems that stay mounted, with walkers inside. What is left is the file
  * system's own, sb->s_fs_info above all, which goes in ->put_super() or ->kill_sb().
  *
- * So here are those that were read, in Linux 4.14.325, 4.19.222, 5.4.273, 5.10.262,
- * 5.15.135, 6.1.192, 6.6.87, 6.12.95, 7.2.13 and 7.3.4, each with the reason. The others
- * get the grace period, as they always did.
+ * So here are those that were read, in Linux 4.9.229, 4.14.325, 4.19.222, 5.4.273,
+ * 5.10.262, 5.15.135, 6.1.192, 6.6.87, 6.12.95, 7.2.13 and 7.3.4, each with the reason.
+ * The others get the grace period, as they always did.
  */
 #include <linux/bits.h>
 #include <linux/dcache.h>

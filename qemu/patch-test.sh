@@ -145,6 +145,7 @@ expect 0 'Nothing to do' quick DEST=quick.out
 make_tree early 6.1 "$M"
 decrement_first early
 expect 1 'which takes 9ea0a46ca2c3' early DEST=early.out
+expect 1 'Bring that commit to the tree first' early INPLACE=1
 make_tree expedited 6.1 "$M" $'\tsynchronize_rcu_expedited();'
 echo -rt42 >expedited/localversion-rt
 echo -cip7 >expedited/localversion-cip
@@ -168,6 +169,14 @@ make_tree blame 3.16 "$L"
 sed -i 's/^config NAMESPACES/config NAMES/' blame/init/Kconfig
 sed -i 's/^\tfree_nsproxy/\tput_nsproxy/' blame/kernel/nsproxy.c
 expect 1 '1 of 2 hunks fit; the first that does not: 0002-Defer.patch: kernel/nsproxy.c: hunk 1' blame
+# All hunks fit, and yet it is for another kernel.
+make_tree counts 6.1 "$M"
+sed -i '1i# Where: kernel/rcu/tree.c gp_seq' "$PATCHES/linux-6.1.y/series"
+expect 1 '6.1.y: 2 of 2 hunks fit; but it is for another kernel: kernel/rcu/tree.c has no gp_seq' counts
+mkdir counts/kernel/rcu
+echo 'return rsp->gp_seq;' >counts/kernel/rcu/tree.c
+expect 0 'linux-6.1.y applies without fuzz' counts DEST=counts.out
+sed -i 1d "$PATCHES/linux-6.1.y/series"
 # The nearest comes first.
 make_series 3.10 "$L"
 sed -i 's/^-\tfree_nsproxy/-\tdrop_nsproxy/' "$PATCHES/linux-3.10.y/0002-Defer.patch"

@@ -197,11 +197,12 @@ is_optional() { ! patched_files "$1" | grep -qvE '^(Documentation/|tools/|MAINTA
 hunks() { grep -cE '^@@ -[^0]' "$1" || true; }
 
 # try_series SERIES FUZZ: does it apply? Tried on copies of the files that it
-# changes. Sets WRONG to the first hunk that does not, FUZZY to the patches that take
+# changes. A line "# Where: FILE WORD" of it is about what the tree must have besides.
+# Sets WRONG to that, or to the first hunk that does not, FUZZY to the patches that take
 # fuzz, LEFT_OUT to those that do not apply and need not, FIT and HUNKS to how many
 # hunks do, of how many, and OFFSET and FUZZED to how many of these not as they stand.
 try_series() {
-	local scratch patches patch file
+	local scratch patches patch file word
 	scratch=$(mktemp -d)
 	mkdir "$scratch/tree"
 	mapfile -t patches < <(series_patches "$1")
@@ -213,6 +214,9 @@ try_series() {
 	done < <(patched_files "${patches[@]}")
 	chmod -R u+w "$scratch/tree"
 	WRONG='' FUZZY='' LEFT_OUT=() FIT=0 HUNKS=0 OFFSET=0 FUZZED=0
+	while read -r file word; do
+		grep -qsw -- "$word" "$T_DIR/$file" || WRONG="but it is for another kernel: $file has no $word"
+	done < <(sed -n 's/^# Where: //p' "$1")
 	for patch in "${patches[@]}"; do
 		HUNKS=$((HUNKS + $(hunks "$patch")))
 		if apply_patch "$scratch/tree" "$patch" "$2" >"$scratch/log"; then
@@ -225,7 +229,7 @@ try_series() {
 			HUNKS=$((HUNKS - $(hunks "$patch")))
 		else
 			FIT=$((FIT + $(grep -cE '^Hunk #[0-9]+ succeeded' "$scratch/log" || true)))
-			WRONG=${WRONG:-$(why_not "$patch" "$scratch/log" "$scratch/tree")}
+			WRONG=${WRONG:-the first that does not: $(why_not "$patch" "$scratch/log" "$scratch/tree")}
 		fi
 	done
 	rm -rf "$scratch"
@@ -281,7 +285,7 @@ find_series() {
 				T_LEFT_OUT=(${LEFT_OUT[@]+"${LEFT_OUT[@]}"})
 				return
 			fi
-			((!fuzz)) || ranked+="$((FIT * 1000 / HUNKS)) ${dir##*/}: $FIT of $HUNKS hunks fit; the first that does not: $WRONG"$'\n'
+			((!fuzz)) || ranked+="$((FIT * 1000 / HUNKS)) ${dir##*/}: $FIT of $HUNKS hunks fit; $WRONG"$'\n'
 		done
 	done
 	[[ -z $ranked ]] || T_WRONG=$(sort -rns <<<"${ranked%$'\n'}" | cut -d' ' -f2-)

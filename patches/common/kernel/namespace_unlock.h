@@ -385,10 +385,14 @@ static bool short_of_memory(void)
 	return si_mem_available() < (long)(totalram_pages() / 8);
 }
 
-/* The low two bits of RCU's sequence numbers hold a state, and they begin 300 below 0. */
+/* The low bits of RCU's sequence numbers hold a state, and they begin 300 below 0. */
+#ifndef GP_STATE_BITS
+#define GP_STATE_BITS	2
+#endif
+
 static unsigned long gp_seq(void)
 {
-	return (get_state_synchronize_rcu() + (300UL << 2)) >> 2;
+	return (get_state_synchronize_rcu() + (300UL << GP_STATE_BITS)) >> GP_STATE_BITS;
 }
 
 static const struct nsproxy_defer_ops umount_ops = {
