@@ -322,24 +322,6 @@ static bool put_unmounted(struct hlist_head *mounts)
 }
 
 /*
- * Up to 5.7 kern_unmount() waits in the task that leaves an IPC namespace last, for its
- * mqueue, and in the one that reaps the init of a pid namespace, for its proc. Its callers
- * are done with the mount when it returns, so nothing is looked at later.
- */
-static bool __maybe_unused put_kern_mount(struct mount *m)
-{
-	struct hlist_head mounts = HLIST_HEAD_INIT;
-
-	if (current->flags & PF_KTHREAD || !nsproxy_defer_enabled())
-		return false;
-	hlist_add_head(&m->mnt_umount, &mounts);
-	look_at(&mounts, true);
-	if (!hlist_empty(&mounts))
-		wait_for_mounts(&mounts);
-	return true;
-}
-
-/*
  * After a grace period the count is exact, and who has the mount puts it under the lock.
  * Who waits for what is left of the superblock shall be the last to have it.
  */
