@@ -130,7 +130,7 @@ main() {
 	find_series
 	tree_record series "$(series_word)"
 	[[ -z $T_INEXACT ]] ||
-		die "no series is for $T_DIR, which is unchanged:"$'\n'"$T_INEXACT."$'\n'"So nobody can count who holds a mount, whatever hunks fit, and the module refuses it, too. Bring that commit to the tree first (stable kernels have it since 4.9.178, 4.14.141 and 4.18), and run this again."
+		die "no series is for $T_DIR, which is unchanged:"$'\n'"$T_INEXACT."$'\n'"So nobody can count who holds a mount, whatever hunks fit, and the module refuses it, too. Bring that commit to the tree first (4.9.178, 4.14.141 and 4.19 have it), and run this again."
 	[[ -n $T_SERIES ]] ||
 		die "no series is for $T_DIR, which is unchanged:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"$'\n'"Apply the nearest by hand, from make series KERNEL=; or use the module, see README.md for which kernels."
 	describe_series
