@@ -698,7 +698,8 @@ static const struct want wanted_6_1[] = {
 /* What the module asks for. The first are in every kernel. */
 static const char * const of_mount[] = {
 	"mnt", "mnt_rcu", "mnt_pcp", "mnt_mounts", "mnt_ns", "mnt_umount", "mnt_expire",
-	"mnt_pins", "mnt_fsnotify_marks", "mnt_instance", "mnt_next_for_sb", "mnt_pprev_for_sb", "mnt_covers",
+	"mnt_pins", "mnt_fsnotify_marks", "mnt_instance", "mnt_next_for_sb",
+	"mnt_pprev_for_sb", "mnt_covers",
 };
 
 #define ALWAYS	7

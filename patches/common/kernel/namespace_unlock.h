@@ -2,15 +2,14 @@
 /*
  * Unmounting with no grace period: a part of namespace.c
  *
- * A mount that umount_tree() took off its tree may still be held by a mntput() that has
- * seen ->mnt_ns set and is about to decrement without a lock, and may have walkers in
- * RCU mode inside. Hence the grace period in namespace_unlock(). But of nearly every
- * mount the tree's reference is the only one, and then there is nothing to wait for:
+ * A mount that umount_tree() took off its tree may be held by a mntput() that has seen
+ * ->mnt_ns set and is about to decrement without a lock, and have walkers in RCU mode
+ * inside. Hence the grace period in namespace_unlock(). But of nearly every mount the
+ * tree's reference is the only one, and then there is nothing to wait for:
  *
  *   finished	if it has one reference: as by its last mntput();
  *   dropped	if all others are the caller's own, which will put them as ever;
- *   left	to a worker, if others have it, and nothing that a program can see ends
- *		with this mount;
+ *   left	to a worker, if others have it, and no program can see it end;
  *   waited for	as ever, otherwise.
  *
  * Of the last three only a second look decides, in task work: there umount(2) has put its
@@ -26,8 +25,6 @@
  * So a mount is counted and doomed in one hold of the lock. With MNT_SYNC_UMOUNT it takes
  * it back as well, relying on another to be the last; where we are not, that is cleared.
  * A walker may be inside the file system while that is shut down: umount_walkers.h.
- *
- * What is asked of a mount is asked of the children that stayed connected: they go with it.
  *
  * What is left was not the last mount of its superblock. If the others go, too, whoever
  * takes the last one waits until nothing is left of this superblock, and for nothing else.
@@ -128,7 +125,7 @@ static bool needs_no_gp(const struct mount *m)
 	return !is_last_of_sb(m) || (sb_survives_walkers(m->mnt.mnt_sb) && !is_left(m));
 }
 
-/* Do nobody but the tree and the caller, @own times, hold it? */
+/* Do nobody but the tree and the caller, @own times, hold it? Connected children go with it. */
 static bool is_alone(struct mount *mnt, int own)
 {
 	struct mount *m;
