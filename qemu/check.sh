@@ -4,7 +4,8 @@
 # check.sh [--all|--controls]: run the collection in guests, one scenario after
 # the other, and grade each run. From the environment:
 #
-#	SCENARIOS="UP DEBUG"	these only
+#	SCENARIOS="UP DEBUG"	these only; SMP@6.12 is of another line than KERNEL,
+#				and SMP@patched one of the kinds of TREE
 #	KERNEL=6.12		another kernel line: 5.10, 6.1, 6.12, 7.2 or 7.3
 #	TREE=/path		a kernel tree: as it is, with the module, and patched
 #	ACCEL=kvm		another accelerator
@@ -50,8 +51,12 @@ check_request() {
 	for run in "$@"; do
 		scenario=${run%@*} line=${run#*@}
 		[[ $scenario =~ ^[A-Z0-9-]+$ && -r $SCENARIO_DIR/$scenario/boot ]] ||
-			die "no scenario \"$scenario\"; there are: ${known//\//}"
-		[[ -n $TREE ]] || suite_of "$line" >/dev/null
+			die "no scenario \"$scenario\"; SCENARIOS= takes names with spaces in between: ${known//\//}"
+		if [[ -z $TREE ]]; then
+			suite_of "$line" >/dev/null
+		elif [[ " $(tree_kinds) " != *" $line "* ]]; then
+			die "$run: of $TREE there is only $(tree_kinds)"
+		fi
 		if [[ $(setting "$scenario" kernel) == stock* ]]; then
 			[[ -z $TREE ]] ||
 				die "$scenario boots Debian's own kernel and TREE=$TREE is a tree to build: pick a built scenario, like SCENARIOS=SMP"
@@ -308,7 +313,7 @@ run_proofs() {
 		prove litmus-7.2 KERNEL=7.2 "$QEMU_DIR/litmus.sh"
 		prove model "$QEMU_DIR/model.sh"
 		# No proof, but a run of this very script, with a last line as theirs.
-		prove arm64 ARCH=arm64 KERNEL="6.1 6.12" SCENARIOS="STOCK-RT STOCK" "$QEMU_DIR/check.sh"
+		prove arm64 ARCH=arm64 KERNEL="6.1 6.12" SCENARIOS="STOCK-RT STOCK SMP@6.12 SMP1@6.12" "$QEMU_DIR/check.sh"
 	else
 		prove model "$QEMU_DIR/model.sh" --quick
 	fi
@@ -385,9 +390,10 @@ main() {
 			KERNEL=$(tree_kinds)
 		fi
 		for run in ${SCENARIOS:-${DEFAULT[*]}}; do
-			for line in $KERNEL; do
-				runs+=("$run@$line")
-			done
+			case $run in
+			*@*) runs+=("$run") ;;
+			*) for line in $KERNEL; do runs+=("$run@$line"); done ;;
+			esac
 		done
 		# What was picked by name is wanted alone, without the controls,
 		# and a tree's control is what it does unpatched.
