@@ -208,7 +208,7 @@ make_tree narrow 3.16 "$L"
 sed -i '/six/d; s/might_sleep/may_sleep/' narrow/kernel/nsproxy.c
 cp -r "$PATCHES" wide
 sed -i -e '/^ \/\* f[oi]/d' -e 's/^@@ -6,7 +6,7/@@ -6,5 +6,5/' "$PATCHES/linux-3.16.y/0002-Defer.patch"
-expect 1 '0002-Defer.patch' narrow
+expect 1 '0002-Defer.patch' narrow DEST=narrow.out
 rm -rf "$PATCHES"
 mv wide "$PATCHES"
 document 3.16
