@@ -345,12 +345,11 @@ stock_kernel() {
 	if [[ ! -e $dir/release ]]; then
 		need_space 2000
 		apt_for "$suite"
-		# The newest, and those before it.
+		# What that suite would install, if it is of this line, and others, the newest first.
 		mapfile -t images < <({
-			depends "linux-image-$flavour" | grep '^linux-image-[0-9]'
-			apt-cache -c "$APT_CONF" pkgnames linux-image- |
-				grep -E "^linux-image-${line/./[.]}[^-]*(-[0-9]+)?-$flavour\$" | sort -rV
-		} | awk '!seen[$0]++')
+			depends "linux-image-$flavour"
+			apt-cache -c "$APT_CONF" pkgnames linux-image- | sort -rV
+		} | grep -E "^linux-image-${line/./[.]}[.][^-]*(-[0-9]+)?-$flavour\$" | awk '!seen[$0]++')
 		((${#images[@]})) ||
 			die "Debian's $suite has no linux-image-$line-$flavour; see $CACHE/log/apt-$suite.log"
 		HINT=$NETWORK_HINT step "fetching ${images[0]}" "$CACHE/log/fetch-$K_ID.log" \
