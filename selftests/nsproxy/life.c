@@ -680,8 +680,8 @@ TEST_F_TIMEOUT(life, cycles_in_a_storm, 60 * NSP_TIMEOUT)
 	ASSERT_LT(0, prodder);
 	for (i = 0; i < cycles; i++) {
 		ASSERT_EQ(0, load(parameters[i % ARRAY_SIZE(parameters)]));
-		/* Let between none and six mounts pass. */
-		until = scene->mounts + i % 7;
+		/* Let none to two mounts pass. */
+		until = scene->mounts + i % 3;
 		while (scene->mounts < until)
 			sched_yield();
 		ASSERT_EQ(0, unload()) {
