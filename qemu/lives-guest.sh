@@ -388,6 +388,8 @@ devices() {
 		mount_for_a_life "$LOOP"
 		if take_alone "$LOOP"; then free=$((free + 1)); fi
 	done
+	# In mode all the file system of the last round may be there still.
+	[ "$1" != all ] || echo 1 >/sys/kernel/nsproxy_defer/flush
 	for ((i = 0; i < removals; i++)); do
 		make_mapping
 		mount_for_a_life /dev/mapper/life
