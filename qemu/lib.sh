@@ -370,7 +370,8 @@ stock_kernel() {
 		mapfile -t pieces < <(depends "$image" | grep -E '^linux-(base|binary|modules)-[0-9]' || true)
 		HINT=$NETWORK_HINT step "fetching the headers of $image" "$CACHE/log/fetch-$K_ID-headers.log" \
 			fetch_debs "${headers[@]}" ${pieces[@]+"${pieces[@]}"}
-		for package in "$image" ${pieces[@]+"${pieces[@]}"} "${headers[@]}"; do
+		[[ -n $root ]] || pieces+=("${headers[@]}")
+		for package in "$image" "${pieces[@]}"; do
 			debs+=("$(newest_deb "$package")")
 		done
 		step "unpacking $image" "$CACHE/log/unpack-$K_ID.log" unpack_stock "$dir" "${debs[@]}"
@@ -384,7 +385,7 @@ stock_kernel() {
 			"$CACHE/log/fetch-$K_ID-map.log" fetch_map "$dir"
 		# These Makefiles name the folder they would have been installed to.
 		# shellcheck disable=SC2016 # This is for make to expand.
-		sed -i -E 's#(^|[[:space:]])/usr/src/#\1$(dir $(firstword $(MAKEFILE_LIST)))../#' \
+		[[ -n $root ]] || sed -i -E 's#(^|[[:space:]])/usr/src/#\1$(dir $(firstword $(MAKEFILE_LIST)))../#' \
 			"$dir/usr/src/linux-headers-$K_REL/Makefile"
 		printf '%s\n' "$K_REL" >"$dir/release"
 	fi
