@@ -16,7 +16,7 @@ SYSTEMD_MEGABYTES=1280
 
 # The modules that the initrd needs for its root, and those that programs ask
 # for later, by way of modprobe. A kernel may lack one, or have it built in.
-SYSTEMD_BOOT_MODULES=(crc32c_generic ext4 nfit nd_pmem)
+SYSTEMD_BOOT_MODULES=(ext4 nfit nd_pmem)
 SYSTEMD_MODULES=(autofs4 overlay fuse loop brd dm-mod dm-snapshot dm-thin-pool ext4 squashfs
 	veth bridge dummy tun af_packet nf_tables nft_compat nft_chain_nat nf_nat nf_conntrack
 	xt_MASQUERADE xt_addrtype xt_comment xt_conntrack xt_mark xt_nat xt_tcpudp
