@@ -6,10 +6,11 @@
  * Each attack stays as it is while others do what they do, and ends when they have
  * done it: a call that waited for it would not return.  Nobody looks at a clock.
  *
- * What hangs here, and why: a FUSE file system whose daemon does not answer a
- * ustat(2).  The kernel holds the superblock's s_umount while it asks, so whoever
- * shuts the file system down waits for that, and nobody can kill him.  It takes a
- * user namespace, and no privilege; hang.h has one that takes root.
+ * What hangs here, and why: a FUSE file system whose daemon does not answer, be it
+ * a ustat(2) or the writeback of an inode.  The kernel holds the superblock's s_umount
+ * while it asks, so whoever shuts the file system down waits for that, and nobody can
+ * kill him.  The first takes a user namespace, and no privilege; hang.h has another
+ * that takes root.
  */
 #include "gp.h"
 #include "hang.h"
@@ -31,7 +32,7 @@ static struct {
 	const char *value;
 	char saved[32];
 } sysctls[] = {
-	{ .path = HUNG_TASK_TIMEOUT, .value = "0" },
+	{ .path = HUNG_TASK_TIMEOUT, .value = "20" },
 	{ .path = "/proc/sys/kernel/threads-max", .value = "30000" },
 };
 
@@ -55,13 +56,26 @@ static int let_hang_no_more(void)
 	return 0;
 }
 
-/* Who attacks: a task without privilege, in a user namespace of its own. */
+/* Who holds a file system that does not answer. */
+enum holder {
+	/* A task that asks how full it is. */
+	BY_TASK,
+	/* That, and when its user is gone, its last mount is held by a file that the kernel puts. */
+	BY_RING,
+	/*
+	 * The kernel's thread that writes inodes back.  It has no id in a user namespace,
+	 * and FUSE asks nothing for who has none: this one takes root.
+	 */
+	BY_WRITEBACK,
+};
+
+/* Who attacks: a task without privilege where none is needed, in a user namespace of its own. */
 struct attack {
 	int (*fn)(struct attack *attack);
 	const char *dir;
 	const char *file;
 	long n;
-	bool ring;
+	enum holder by;
 	bool held;
 	/* Its word to the test, and the test's to it. */
 	int ready[2];
@@ -82,11 +96,13 @@ static int attack_run(void *arg)
 	close(attack->ready[0]);
 	close(attack->go[1]);
 	CHECK(!setrlimit(RLIMIT_NPROC, &tasks));
-	CHECK(!setgid(65534));
-	CHECK(!setuid(65534));
-	/* The credentials changed, and /proc/self is root's until this. */
-	CHECK(!prctl(PR_SET_DUMPABLE, 1));
-	CHECK(!nsp_own_user());
+	if (attack->by != BY_WRITEBACK) {
+		CHECK(!setgid(65534));
+		CHECK(!setuid(65534));
+		/* The credentials changed, and /proc/self is root's until this. */
+		CHECK(!prctl(PR_SET_DUMPABLE, 1));
+		CHECK(!nsp_own_user());
+	}
 	return attack->fn(attack);
 }
 
@@ -182,11 +198,10 @@ static const char *attack_needs_fuse(void)
 	return attack_needs_ustat();
 }
 
-/* A file system whose daemon does not answer: who asks how full it is hangs. */
+/* A file system whose daemon does not answer: who asks hangs. */
 struct silent {
-	/* Has its user a file there that the kernel puts, after his end? */
-	bool ring;
-	/* In the attacker's table of files. */
+	enum holder by;
+	/* The daemon's end. */
 	int fuse;
 	unsigned int dev;
 	/* Who has it mounted, in a mount namespace of his own. */
@@ -218,13 +233,18 @@ static unsigned int device_of_mount(const char *mnt)
 
 #define SILENT_MNT "/tmp"
 
+static int open_silent(struct silent *silent)
+{
+	silent->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	CHECK(silent->fuse >= 0);
+	return 0;
+}
+
 static int mount_silent(struct silent *silent)
 {
 	char options[128];
 
 	CHECK(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
-	silent->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	CHECK(silent->fuse >= 0);
 	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0",
 		 silent->fuse);
 	CHECK(!mount("none", SILENT_MNT, "fuse", 0, options));
@@ -234,6 +254,7 @@ static int mount_silent(struct silent *silent)
 }
 
 #define SILENT_FILE SILENT_MNT "/file"
+#define SILENT_FOLDER SILENT_MNT "/folder"
 #define SILENT_ID	2
 #define SILENT_SIZE	4096
 
@@ -246,29 +267,38 @@ static int give_to_ring(int fd)
 	return close(fd);
 }
 
-static int use_silent(void *arg)
-{
-	struct silent *silent = arg;
-	int err = mount_silent(silent), fd;
-
-	CHECK(!nsp_tell(silent->mounted[1], !err));
-	CHECK(!err);
-	if (silent->ring) {
-		fd = open(SILENT_FILE, O_RDWR | O_CREAT, 0600);
-		CHECK(fd >= 0);
-		CHECK(!give_to_ring(fd));
-	}
-	CHECK(nsp_hear(silent->go[0]) == 1);
-	return 0;
-}
-
 /* A copy of the daemon's file would keep the connection when the daemon is gone. */
-static void close_files(void)
+static void close_files_but(int keep)
 {
 	int fd;
 
 	for (fd = 3; fd < 1024; fd++)
-		close(fd);
+		if (fd != keep)
+			close(fd);
+}
+
+static int use_silent(void *arg)
+{
+	struct silent *silent = arg;
+	int err = mount_silent(silent), fd = -1;
+	char page[SILENT_SIZE] = "";
+
+	CHECK(!nsp_tell(silent->mounted[1], !err));
+	CHECK(!err);
+	close_files_but(silent->go[0]);
+	if (silent->by != BY_TASK) {
+		fd = open(SILENT_FILE, O_RDWR | O_CREAT, 0600);
+		CHECK(fd >= 0);
+	}
+	if (silent->by == BY_RING)
+		CHECK(!give_to_ring(fd));
+	if (silent->by == BY_WRITEBACK) {
+		CHECK(write(fd, page, sizeof(page)) == sizeof(page));
+		/* Nobody makes folders here: it says that the file is dirty. */
+		CHECK(mkdir(SILENT_FOLDER, 0700));
+	}
+	CHECK(nsp_hear(silent->go[0]) == 1);
+	return 0;
 }
 
 static int ask_silent(void *arg)
@@ -276,8 +306,11 @@ static int ask_silent(void *arg)
 	const struct silent *silent = arg;
 	char buf[256];
 
-	close_files();
-	syscall(SYS_ustat, silent->dev, buf);
+	close_files_but(-1);
+	if (silent->by == BY_WRITEBACK)
+		sync();
+	else
+		syscall(SYS_ustat, silent->dev, buf);
 	return 0;
 }
 
@@ -303,6 +336,7 @@ static int silent_answer(const struct silent *silent, const struct fuse_in_heade
 		.entry.attr_valid = INT_MAX,
 		.entry.attr = silent_attr(SILENT_ID),
 	};
+	struct fuse_write_out written = { .size = SILENT_SIZE };
 	struct fuse_attr_out attr = {
 		.attr_valid = INT_MAX,
 		.attr = silent_attr(header->nodeid),
@@ -310,13 +344,17 @@ static int silent_answer(const struct silent *silent, const struct fuse_in_heade
 
 	switch (header->opcode) {
 	case FUSE_INIT:
-		return fuse_answer_init(silent->fuse, header);
+		return fuse_answer_init(silent->fuse, header,
+					silent->by == BY_WRITEBACK ? FUSE_WRITEBACK_CACHE : 0);
 	case FUSE_LOOKUP:
 		return fuse_answer(silent->fuse, header, ENOENT, NULL, 0);
 	case FUSE_CREATE:
 		return fuse_answer(silent->fuse, header, 0, &created, sizeof(created));
 	case FUSE_GETATTR:
+	case FUSE_SETATTR:
 		return fuse_answer(silent->fuse, header, 0, &attr, sizeof(attr));
+	case FUSE_WRITE:
+		return fuse_answer(silent->fuse, header, 0, &written, sizeof(written));
 	case FUSE_FLUSH:
 		return fuse_answer(silent->fuse, header, 0, NULL, 0);
 	case FUSE_FORGET:
@@ -342,6 +380,7 @@ static int silent_until(const struct silent *silent, uint32_t opcode,
 
 static int mount_and_go(void *arg)
 {
+	CHECK(!open_silent(arg));
 	return mount_silent(arg);
 }
 
@@ -366,18 +405,21 @@ static const char *attack_needs_hands(const char *mode)
 /* Mount one, and have its superblock held. */
 static int silent_begin(struct silent *silent)
 {
+	static const uint32_t last[] = { FUSE_INIT, FUSE_FLUSH, FUSE_MKDIR };
 	struct fuse_in_header header;
 
 	CHECK(!pipe2(silent->mounted, O_CLOEXEC) && !pipe2(silent->go, O_CLOEXEC));
-	silent->user = nsp_start_in(CLONE_NEWNS | CLONE_FILES, use_silent, silent);
+	CHECK(!open_silent(silent));
+	silent->user = nsp_start_in(CLONE_NEWNS, use_silent, silent);
 	CHECK(silent->user > 0);
 	CHECK(nsp_hear(silent->mounted[0]) == 1);
-	CHECK(!silent_until(silent, silent->ring ? FUSE_FLUSH : FUSE_INIT, &header));
+	CHECK(!silent_until(silent, last[silent->by], &header));
 	CHECK(!silent_answer(silent, &header));
 	silent->asker = nsp_start(ask_silent, silent);
 	CHECK(silent->asker > 0);
-	/* When this is read, he is inside, and cannot be killed any more. */
-	return silent_until(silent, FUSE_STATFS, &header);
+	/* When this is read, somebody is inside, and cannot be killed any more. */
+	return silent_until(silent, silent->by == BY_WRITEBACK ? FUSE_SETATTR : FUSE_STATFS,
+			    &header);
 }
 
 /* Its connection ends with the superblock. */
@@ -416,20 +458,35 @@ static bool is_kept_in_exit(pid_t pid)
 	return state_of(pid, &flags) == 'D' && flags & PF_EXITING;
 }
 
+/* Does it sleep, and not by its own will? */
+static bool is_kept(pid_t pid)
+{
+	unsigned int flags;
+
+	return state_of(pid, &flags) == 'D';
+}
+
 /* Who uses it exits, and that is kept; or it is a worker who shuts it down. */
 static int silent_leave(struct silent *silent)
 {
+	struct fuse_in_header header;
+
 	CHECK(!nsp_tell(silent->go[1], 1));
 	while (!is_over(silent->user) && !is_kept_in_exit(silent->user))
 		sched_yield();
-	return 0;
+	return silent->by == BY_RING ? silent_until(silent, FUSE_RELEASE, &header) : 0;
 }
 
 /* The end of the daemon is the end of the connection. */
-static int silent_end(struct silent *silent)
+static int silent_abort(struct silent *silent)
 {
 	CHECK(silent_is_there(silent));
-	CHECK(!close(silent->fuse));
+	return close(silent->fuse);
+}
+
+/* After that. Who asks by sync(2) has to have gone through all of them. */
+static int silent_end(struct silent *silent)
+{
 	CHECK(!nsp_wait(silent->asker) && !nsp_wait(silent->user));
 	close(silent->mounted[0]);
 	close(silent->mounted[1]);
@@ -500,6 +557,22 @@ FIXTURE_TEARDOWN(attacks)
 	EXPECT_EQ(self->waits, waits_for_others());			\
 } while (0)
 
+/*
+ * A work item of the kernel's hangs, one for the whole machine.  A flush waits for all
+ * that is being closed, and may be killed.
+ */
+#define EXPECT_ONLY_FLUSH_WAITS() do {					\
+	pid_t flusher = nsp_start(run_flush, NULL);			\
+									\
+	ASSERT_LT(0, flusher);						\
+	while (!is_over(flusher) && !is_kept(flusher))			\
+		sched_yield();						\
+	EXPECT_EQ(0, do_as_others(self->at.dir));			\
+	EXPECT_EQ(self->waits, waits_for_others());			\
+	EXPECT_FALSE(is_over(flusher));					\
+	EXPECT_EQ(0, nsp_end(flusher));					\
+} while (0)
+
 static struct silent *make_silents(long n)
 {
 	struct rlimit files = { .rlim_cur = 1024, .rlim_max = 1024 };
@@ -521,40 +594,52 @@ static int attack_by_many(struct attack *attack)
 
 	CHECK(silents);
 	for (i = 0; i < attack->n; i++) {
-		silents[i].ring = attack->ring;
+		silents[i].by = attack->by;
 		CHECK(!silent_begin(&silents[i]));
 		CHECK(!silent_leave(&silents[i]));
 	}
 	CHECK(!attack_is_on(attack));
 	for (i = 0; i < attack->n; i++)
-		CHECK(attack->ring || !is_over(silents[i].user));
+		CHECK(attack->by == BY_RING || !is_over(silents[i].user));
+	for (i = 0; i < attack->n; i++)
+		CHECK(!silent_abort(&silents[i]));
 	for (i = 0; i < attack->n; i++)
 		CHECK(!silent_end(&silents[i]));
 	return 0;
 }
 
 static void run_many(struct __test_metadata *_metadata, FIXTURE_DATA(attacks) *self,
-		     bool ring)
+		     enum holder by)
 {
 	self->attack.fn = attack_by_many;
-	self->attack.ring = ring;
+	self->attack.by = by;
 	self->attack.n = nsp_env("NSPROXY_TEST_HANGS", 130);
 	ASSERT_EQ(0, attack_start(&self->attack));
-	EXPECT_NOBODY_WAITS();
+	if (by == BY_RING)
+		EXPECT_ONLY_FLUSH_WAITS();
+	else
+		EXPECT_NOBODY_WAITS();
 	EXPECT_EQ(0, attack_end(&self->attack));
 }
 
 TEST_F_TIMEOUT(attacks, many_do_not_answer, NSP_TIMEOUT)
 {
 	NEEDS(attack_needs_hands(variant->mode));
-	run_many(_metadata, self, false);
+	run_many(_metadata, self, BY_TASK);
 }
 
-/* It is a work item of the kernel's, one for the machine, that hangs then. */
+/* sync(2) is anybody's, and has the kernel's threads begin. */
+TEST_F_TIMEOUT(attacks, many_are_written_back, NSP_TIMEOUT)
+{
+	NEEDS(attack_needs_hands(variant->mode));
+	run_many(_metadata, self, BY_WRITEBACK);
+}
+
+/* Then it is not the user who hangs, but who puts what the ring had. */
 TEST_F_TIMEOUT(attacks, many_had_a_ring, NSP_TIMEOUT)
 {
 	NEEDS(attack_needs_ring() ?: attack_needs_fuse());
-	run_many(_metadata, self, true);
+	run_many(_metadata, self, BY_RING);
 }
 
 /*
@@ -575,11 +660,12 @@ static int attack_in_turns(struct attack *attack)
 	while (!attack->shared->over) {
 		CHECK(!silent_begin(next) && !silent_leave(next));
 		CHECK(!is_over(this->user));
-		CHECK(!silent_end(this));
+		CHECK(!silent_abort(this) && !silent_end(this));
 		this = next;
 		next = &silents[next == silents];
 		attack->shared->turns++;
 	}
+	CHECK(!silent_abort(this));
 	return silent_end(this);
 }
 
@@ -867,38 +953,19 @@ static int attack_by_linger(struct attack *attack)
 	return close(peer);
 }
 
-/* Does it sleep, and not by its own will? */
-static bool is_kept(pid_t pid)
-{
-	unsigned int flags;
-
-	return state_of(pid, &flags) == 'D';
-}
-
 TEST_F_TIMEOUT(attacks, kernel_closes_no_file, NSP_TIMEOUT)
 {
-	pid_t flusher;
-
 	NEEDS(attack_needs_ring());
 	if (!nsp_supported(CLONE_NEWNET) || access("/proc/self/net/tcp", F_OK))
 		SKIP(return, "this kernel lacks network namespaces, or TCP");
 	self->attack.fn = attack_by_linger;
 	ASSERT_EQ(0, attack_start(&self->attack));
 	ASSERT_EQ(0, nsp_leave(3));
-	EXPECT_EQ(0, do_as_others(self->at.dir));
-	EXPECT_EQ(self->waits, waits_for_others());
+	EXPECT_ONLY_FLUSH_WAITS();
 
 	/* These have left nothing behind. */
 	while (nsp_num("pending") || nsp_num("stats/light") != nsp_num("stats/light_released"))
 		sched_yield();
-
-	/* A flush waits for all files that are being closed, and may be killed. */
-	flusher = nsp_start(run_flush, NULL);
-	ASSERT_LT(0, flusher);
-	while (!is_over(flusher) && !is_kept(flusher))
-		sched_yield();
-	EXPECT_FALSE(is_over(flusher));
-	EXPECT_EQ(0, nsp_end(flusher));
 	EXPECT_EQ(0, attack_end(&self->attack));
 }
 

@@ -211,7 +211,7 @@ static int mount_fuse(const struct row *row)
 	CHECK(!mount(row->dev, row->mnt, row->type, 0, options));
 	CHECK(!fuse_read_request(row->arg, &header));
 	CHECK(header.opcode == FUSE_INIT);
-	return fuse_answer_init(row->arg, &header);
+	return fuse_answer_init(row->arg, &header, 0);
 }
 
 static int fuse_is_over(const struct row *row)

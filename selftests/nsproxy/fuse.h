@@ -43,7 +43,8 @@ static inline int fuse_answer(int fuse, const struct fuse_in_header *header, int
 	return write(fuse, &reply, reply.header.len) == reply.header.len ? 0 : -1;
 }
 
-static inline int fuse_answer_init(int fuse, const struct fuse_in_header *header)
+static inline int fuse_answer_init(int fuse, const struct fuse_in_header *header,
+				   uint32_t flags)
 {
 	struct {
 		struct fuse_out_header header;
@@ -54,6 +55,7 @@ static inline int fuse_answer_init(int fuse, const struct fuse_in_header *header
 		/* 7.22 is what Linux 3.10 speaks; later ones go along. */
 		.init.minor = 22,
 		.init.max_readahead = 4096,
+		.init.flags = flags,
 		.init.max_write = 4096,
 	};
 

@@ -84,7 +84,7 @@ static inline void hang_begin(struct __test_metadata *_metadata, struct hang *ha
 	ASSERT_EQ(1, read(mounted[0], &c, 1));
 	ASSERT_EQ(0, fuse_read_request(hang->fuse, &header));
 	ASSERT_EQ(FUSE_INIT, header.opcode);
-	ASSERT_EQ(0, fuse_answer_init(hang->fuse, &header));
+	ASSERT_EQ(0, fuse_answer_init(hang->fuse, &header, 0));
 	ASSERT_EQ(1, write(go[1], "x", 1));
 	close(mounted[0]);
 	close(go[0]);

@@ -1025,7 +1025,7 @@ static int mount_fuse(struct walk *walk)
 	CHECK(!mount("none", walk->at.mnt, "fuse", 0, options));
 	CHECK(!fuse_read_request(walk->fuse, &header));
 	CHECK(header.opcode == FUSE_INIT);
-	return fuse_answer_init(walk->fuse, &header);
+	return fuse_answer_init(walk->fuse, &header, 0);
 }
 
 /* The next question for a name in it. */

@@ -444,7 +444,7 @@ static pid_t start_hang(const char *device, int *fuse)
 	}
 	close(mounted[1]);
 	if (read(mounted[0], &c, 1) != 1 || fuse_read_request(*fuse, &header) ||
-	    fuse_answer_init(*fuse, &header) || write(go[1], &c, 1) != 1)
+	    fuse_answer_init(*fuse, &header, 0) || write(go[1], &c, 1) != 1)
 		die("fuseblk on %s: no file system that could hang", device);
 	do {
 		if (fuse_read_request(*fuse, &header))
