@@ -381,7 +381,8 @@ static void slot_work(struct work_struct *work)
  */
 bool nsproxy_defer_enabled(void)
 {
-	return READ_ONCE(ops) && atomic_read(&mode) != NSPROXY_DEFER_OFF;
+	/* Pairs with the release in nsproxy_defer_start(). Litmus test: run-over, by its shape. */
+	return smp_load_acquire(&ops) && atomic_read(&mode) != NSPROXY_DEFER_OFF;
 }
 
 /**
@@ -854,7 +855,7 @@ int nsproxy_defer_start(const struct nsproxy_defer_ops *new_ops)
 		list_add_tail(&slots[i].idle, &idle);
 	}
 	atomic_cmpxchg(&mode, MODE_UNSET, new_ops->default_mode);
-	/* Whoever finds the engine enabled finds the rest. */
+	/* Whoever finds the engine enabled finds the rest: nsproxy_defer_enabled(). */
 	smp_store_release(&ops, new_ops);
 	return 0;
 }

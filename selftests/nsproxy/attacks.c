@@ -206,8 +206,10 @@ struct silent {
 	unsigned int dev;
 	/* Who has it mounted, in a mount namespace of his own. */
 	pid_t user;
-	/* Who has asked for something, and holds its superblock. */
+	/* Who has asked for something that has the superblock held. */
 	pid_t asker;
+	/* Has that been asked? It gets no answer. */
+	bool inside;
 	int mounted[2];
 	int go[2];
 };
@@ -325,7 +327,7 @@ static struct fuse_attr silent_attr(uint64_t id)
 	};
 }
 
-static int silent_answer(const struct silent *silent, const struct fuse_in_header *header)
+static int silent_answer(struct silent *silent, const struct fuse_in_header *header)
 {
 	struct {
 		struct fuse_entry_out entry;
@@ -350,8 +352,11 @@ static int silent_answer(const struct silent *silent, const struct fuse_in_heade
 		return fuse_answer(silent->fuse, header, ENOENT, NULL, 0);
 	case FUSE_CREATE:
 		return fuse_answer(silent->fuse, header, 0, &created, sizeof(created));
-	case FUSE_GETATTR:
+	case FUSE_STATFS:
 	case FUSE_SETATTR:
+		silent->inside = true;
+		return 0;
+	case FUSE_GETATTR:
 		return fuse_answer(silent->fuse, header, 0, &attr, sizeof(attr));
 	case FUSE_WRITE:
 		return fuse_answer(silent->fuse, header, 0, &written, sizeof(written));
@@ -367,7 +372,7 @@ static int silent_answer(const struct silent *silent, const struct fuse_in_heade
 }
 
 /* Answer all that is asked, but for the first of @opcode. */
-static int silent_until(const struct silent *silent, uint32_t opcode,
+static int silent_until(struct silent *silent, uint32_t opcode,
 			struct fuse_in_header *header)
 {
 	for (;;) {
@@ -409,6 +414,7 @@ static int silent_begin(struct silent *silent)
 	struct fuse_in_header header;
 
 	CHECK(!pipe2(silent->mounted, O_CLOEXEC) && !pipe2(silent->go, O_CLOEXEC));
+	silent->inside = false;
 	CHECK(!open_silent(silent));
 	silent->user = nsp_start_in(CLONE_NEWNS, use_silent, silent);
 	CHECK(silent->user > 0);
@@ -417,9 +423,12 @@ static int silent_begin(struct silent *silent)
 	CHECK(!silent_answer(silent, &header));
 	silent->asker = nsp_start(ask_silent, silent);
 	CHECK(silent->asker > 0);
-	/* When this is read, somebody is inside, and cannot be killed any more. */
-	return silent_until(silent, silent->by == BY_WRITEBACK ? FUSE_SETATTR : FUSE_STATFS,
-			    &header);
+	/* Then somebody is, and cannot be killed any more. Who writes back may have come before. */
+	while (!silent->inside) {
+		CHECK(!fuse_read_request(silent->fuse, &header));
+		CHECK(!silent_answer(silent, &header));
+	}
+	return 0;
 }
 
 /* Its connection ends with the superblock. */
