@@ -147,7 +147,8 @@ decrement_first early
 expect 1 'bring 9ea0a46ca2c3 to the tree' early DEST=early.out
 expect 1 'Do that first, and run this again' early INPLACE=1
 make_tree dos 6.1 "$M"
-sed -i 's/$/\r/' dos/fs/namespace.c
+sed -i 's/$/\r/' dos/fs/namespace.c dos/Makefile
+expect 1 'is Linux 6\.1\.7-test, not' dos
 expect 1 'has the line ends of DOS: convert the tree' dos
 make_tree merge 6.1 "$M"
 sed -i '3i<<<<<<< HEAD' merge/fs/namespace.c

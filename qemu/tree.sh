@@ -18,7 +18,7 @@ UPSTREAM_FIX=$TOP/patches/upstream-fix/linux-3.16.y.patch
 # Git as a reader: a tree may belong to another user, and is not locked.
 tree_git() { GIT_OPTIONAL_LOCKS=0 git -c safe.directory="$T_DIR" -c core.hooksPath=/dev/null -C "$T_DIR" "$@"; }
 
-tree_variable() { sed -n "/^$1[[:space:]]*=[[:space:]]*/{s///p;q}" "$T_DIR/Makefile"; }
+tree_variable() { sed -n "/^$1[[:space:]]*=[[:space:]]*/{s///;s/\r$//;p;q}" "$T_DIR/Makefile"; }
 
 # What a vendor or another patch set calls its tree: -rt42, -cip7.
 tree_localversion() {
