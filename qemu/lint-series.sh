@@ -96,7 +96,7 @@ compile_steps() {
 	local patch setting obj
 	while read -r patch; do
 		echo "== ${patch##*/}"
-		apply_patch "$SOURCE" "$patch" 0 || return 1
+		apply_patch "$SOURCE" "$patch" || return 1
 		for setting in y n; do
 			obj=$(tree_cache steps)/$setting
 			mkdir -p "$obj"
@@ -150,7 +150,7 @@ lint_steps() {
 	# shellcheck disable=SC2034 # kernel.sh and tree.sh read it.
 	TREE=$1
 	choose_tree
-	[[ -n $T_SERIES && $T_FUZZ == 0 ]] || die "no series applies without fuzz to STEPS=$T_DIR"
+	[[ -n $T_SERIES ]] || die "no series applies to STEPS=$T_DIR"
 	check "$T_NAME-applies" series_applies "$T_FROM" "$T_SERIES" "$T_DIR"
 	lock_cache "$(tree_id steps)"
 	tree_source steps

@@ -144,8 +144,18 @@ expect 0 'Nothing to do' quick DEST=quick.out
 [[ ! -e quick.out ]] || wrong "a kernel in which nothing waits was patched"
 make_tree early 6.1 "$M"
 decrement_first early
-expect 1 'which takes 9ea0a46ca2c3' early DEST=early.out
-expect 1 'Bring that commit to the tree first' early INPLACE=1
+expect 1 'bring 9ea0a46ca2c3 to the tree' early DEST=early.out
+expect 1 'Do that first, and run this again' early INPLACE=1
+make_tree dos 6.1 "$M"
+sed -i 's/$/\r/' dos/fs/namespace.c dos/Makefile
+expect 1 'is Linux 6\.1\.7-test, not' dos
+expect 1 'has the line ends of DOS: convert the tree' dos
+make_tree merge 6.1 "$M"
+sed -i '3i<<<<<<< HEAD' merge/fs/namespace.c
+expect 1 'has a merge that is not finished \(line 3\)' merge
+make_tree moved 6.1 "$M"
+sed -i '3i#ifdef CONFIG_KDP_NS' moved/fs/namespace.c
+expect 1 'take its code out with unifdef -m -UCONFIG_KDP_NS fs/' moved
 make_tree expedited 6.1 "$M" $'\tsynchronize_rcu_expedited();'
 echo -rt42 >expedited/localversion-rt
 echo -cip7 >expedited/localversion-cip
@@ -164,11 +174,6 @@ make_tree hunk 3.16 "$L"
 sed -i 's/^\tfree_nsproxy/\tput_nsproxy/' hunk/kernel/nsproxy.c
 expect 1 '0002-Defer.patch: kernel/nsproxy.c: hunk 1 \(line [0-9]+\) does not apply' hunk DEST=hunk.out
 expect 1 'does not apply' hunk INPLACE=1
-# Fuzz would do for the first patch, so the second one is to blame.
-make_tree blame 3.16 "$L"
-sed -i 's/^config NAMESPACES/config NAMES/' blame/init/Kconfig
-sed -i 's/^\tfree_nsproxy/\tput_nsproxy/' blame/kernel/nsproxy.c
-expect 1 '1 of 2 hunks fit; the first that does not: 0002-Defer.patch: kernel/nsproxy.c: hunk 1' blame
 # All hunks fit, and yet it is for another kernel.
 make_tree counts 6.1 "$M"
 sed -i '1i# Where: kernel/rcu/tree.c gp_seq' "$PATCHES/linux-6.1.y/series"
@@ -176,7 +181,17 @@ expect 1 '6.1.y: 2 of 2 hunks fit; but it is for another kernel: kernel/rcu/tree
 mkdir counts/kernel/rcu
 echo 'return rsp->gp_seq;' >counts/kernel/rcu/tree.c
 expect 0 'linux-6.1.y applies without fuzz' counts DEST=counts.out
+sed -i '1s/Where:/Where not:/' "$PATCHES/linux-6.1.y/series"
+expect 1 'but it is for another kernel: kernel/rcu/tree.c has gp_seq' counts
 sed -i 1d "$PATCHES/linux-6.1.y/series"
+# That of the next line is taken, not of the first that fits.
+make_series 5.10 "$M"
+make_series 6.12 "$M"
+make_tree between 6.2 "$M"
+expect 0 'linux-6.1.y applies' between DEST=between.out
+make_tree below 6.9 "$M"
+expect 0 'linux-6.12.y applies' below DEST=below.out
+rm -rf "$PATCHES"/linux-{5.10,6.12}.y
 # The nearest comes first.
 make_series 3.10 "$L"
 sed -i 's/^-\tfree_nsproxy/-\tdrop_nsproxy/' "$PATCHES/linux-3.10.y/0002-Defer.patch"
@@ -192,25 +207,11 @@ rm -rf "$PATCHES/linux-3.10.y"
 make_tree lacks 3.16 "$L"
 rm lacks/init/Kconfig
 expect 1 '0001-Add-an-option.patch: init/Kconfig, which it changes, is not in this tree' lacks
+# Fuzz would do here, and may put a hunk where it does not belong.
 make_tree fuzzy 3.16 "$L"
 sed -i 's/might_sleep/may_sleep/' fuzzy/kernel/nsproxy.c
-expect 0 'only with fuzz: read what comes of 0002-Defer.patch' fuzzy DEST=fuzzy.out
-patched fuzzy.out
-[[ $(grep -c '^patching file' fuzzy.out.log) == 3 ]] || wrong "fuzzy.out.log does not tell of each patch" "$(<fuzzy.out.log)"
-expect 1 'takes a series that applies without fuzz' fuzzy INPLACE=1
-make_git fuzzy
-expect 0 'a git worktree with 2 commits' fuzzy DEST=commits.out
-patched commits.out
-[[ $(git -C commits.out log --format=%s) == $'Defer\nAdd an option\nbase' && -z $(git -C commits.out status --porcelain) ]] ||
-	wrong "commits.out has not the commits of the series" "$(git -C commits.out log --format=%s)" "$(git -C commits.out status --porcelain)"
-# A hunk without context on a side would go anywhere with fuzz.
-make_tree narrow 3.16 "$L"
-sed -i '/six/d; s/might_sleep/may_sleep/' narrow/kernel/nsproxy.c
-cp -r "$PATCHES" wide
-sed -i -e '/^ \/\* f[oi]/d' -e 's/^@@ -6,7 +6,7/@@ -6,5 +6,5/' "$PATCHES/linux-3.16.y/0002-Defer.patch"
-expect 1 '0002-Defer.patch' narrow DEST=narrow.out
-rm -rf "$PATCHES"
-mv wide "$PATCHES"
+expect 1 '1 of 2 hunks fit; the first that does not: 0002-Defer.patch: kernel/nsproxy.c: hunk 1' fuzzy DEST=fuzzy.out
+[[ $(grep -c '^patching file' plain.out.log) == 3 ]] || wrong "plain.out.log does not tell of each patch" "$(<plain.out.log)"
 document 3.16
 make_tree undocumented 3.16 "$L"
 expect 0 'Left out, since it does not apply and the kernel does without: 0003-Document.patch' undocumented DEST=undocumented.out

@@ -69,13 +69,10 @@ in_copy() {
 		${who[@]+"${who[@]}"} -C "$dir" "$@"
 }
 
-# apply_series DIR: git am knows no fuzz, so where that is needed patch(1) does it, and
-# git takes the message only.
 apply_series() {
-	local dir=$1 patches patch git=
-	[[ ! -e $dir/.git || -z $T_GIT ]] || git=yes
+	local dir=$1 patches patch
 	mapfile -t patches < <(tree_patches)
-	if [[ -n $git && $T_FUZZ == 0 ]]; then
+	if [[ -e $dir/.git && -n $T_GIT ]]; then
 		in_copy "$dir" am "${patches[@]}" || {
 			in_copy "$dir" am --abort
 			return 1
@@ -83,11 +80,7 @@ apply_series() {
 		return
 	fi
 	for patch in "${patches[@]}"; do
-		apply_patch "$dir" "$patch" "$T_FUZZ" || return 1
-		[[ -n $git ]] || continue
-		patched_files "$patch" | (cd "$dir" && xargs git -c safe.directory="$dir" add -f --) || return 1
-		in_copy "$dir" commit -q --author="$(sed -nE 's/^From: //p' "$patch" | head -n 1)" \
-			-m "$(subject "$patch")" -m "$(sed -e '1,/^$/d' -e '/^---$/,$d' "$patch")" || return 1
+		apply_patch "$dir" "$patch" || return 1
 	done
 }
 
@@ -130,13 +123,12 @@ main() {
 	find_series
 	tree_record series "$(series_word)"
 	[[ -z $T_INEXACT ]] ||
-		die "no series is for $T_DIR, which is unchanged:"$'\n'"$T_INEXACT."$'\n'"So nobody can count who holds a mount, whatever hunks fit, and the module refuses it, too. Bring that commit to the tree first (4.9.178, 4.14.141 and 4.19 have it), and run this again."
+		die "no series is for $T_DIR, which is unchanged:"$'\n'"$T_INEXACT."$'\n'"Until then no hunk that fits is right, nor is the module. Do that first, and run this again."
 	[[ -n $T_SERIES ]] ||
 		die "no series is for $T_DIR, which is unchanged:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"$'\n'"Apply the nearest by hand, from make series KERNEL=; or use the module, see README.md for which kernels."
 	describe_series
 
 	if [[ ${INPLACE:-0} == 1 ]]; then
-		((T_FUZZ == 0)) || die "INPLACE=1 takes a series that applies without fuzz; $T_DIR is unchanged"
 		need_writable
 		log=$TOP/out/patch/$T_NAME.log
 		step "patching $T_DIR itself" "$log" apply_series "$T_DIR"

@@ -18,7 +18,7 @@ UPSTREAM_FIX=$TOP/patches/upstream-fix/linux-3.16.y.patch
 # Git as a reader: a tree may belong to another user, and is not locked.
 tree_git() { GIT_OPTIONAL_LOCKS=0 git -c safe.directory="$T_DIR" -c core.hooksPath=/dev/null -C "$T_DIR" "$@"; }
 
-tree_variable() { sed -n "/^$1[[:space:]]*=[[:space:]]*/{s///p;q}" "$T_DIR/Makefile"; }
+tree_variable() { sed -n "/^$1[[:space:]]*=[[:space:]]*/{s///;s/\r$//;p;q}" "$T_DIR/Makefile"; }
 
 # What a vendor or another patch set calls its tree: -rt42, -cip7.
 tree_localversion() {
@@ -45,7 +45,7 @@ tree_function() {
 #	T_UMOUNT	what namespace_unlock() waits for: nothing (up to 3.12), full (a
 #			grace period), or expedited (since 5.0)
 #	T_INEXACT	why nobody can count who holds a mount, neither the module nor a
-#			series whose hunks fit; or nothing if it can be done
+#			series whose hunks fit, and what to do; or nothing if it can be done
 look_at_tree() {
 	local body kconfig=
 	[[ -n $1 ]] || die "which tree? Give TREE=/path/to/linux"
@@ -91,8 +91,8 @@ look_at_tree() {
 	*synchronize_*) T_UMOUNT=full ;;
 	*) T_UMOUNT=nothing ;;
 	esac
-	[[ $T_CLASS != M || ! -e $T_DIR/fs/namespace.c ]] ||
-		T_INEXACT=$(awk -f "$TOP/module/compat/mntput-order.awk" "$T_DIR/fs/namespace.c")
+	[[ ! -e $T_DIR/fs/namespace.c ]] ||
+		T_INEXACT=$(awk -v class="$T_CLASS" -f "$TOP/module/compat/mntput-order.awk" "$T_DIR/fs/namespace.c")
 }
 
 # class_of_line 3.16: what mainline is.
@@ -153,22 +153,10 @@ series_patches() { series_entries "$1" | sed "s#^#${1%/*}/#"; }
 
 patched_files() { sed -nE 's#^(---|\+\+\+) [ab]/([^[:space:]]+).*#\2#p' "$@" | sort -u; }
 
-# is_narrow PATCH: has a hunk less context than three lines on a side? With a fuzz of
-# two it would fit anywhere.
-is_narrow() {
-	awk '
-		function look() { if (changed && (lead < 3 || trail < 3)) narrow = 1; lead = trail = changed = 0 }
-		/^(diff --git|@@) / { look(); on = /^@@ -[1-9]/; next }
-		on && /^[+-]/ { changed = 1; trail = 0 }
-		on && /^ / { if (changed) trail++; else lead++ }
-		END { look(); exit !narrow }' "$1"
-}
-
-# apply_patch DIR PATCH FUZZ
+# apply_patch DIR PATCH: without fuzz, by which a hunk once went into code of a vendor's
+# that keeps the flags of a mount elsewhere.
 apply_patch() {
-	local fuzz=$3
-	((!fuzz)) || ! is_narrow "$2" || fuzz=0
-	patch -d "$1" -p1 -F "$fuzz" --forward --batch --no-backup-if-mismatch -i "$2" 2>&1
+	patch -d "$1" -p1 -F 0 --forward --batch --no-backup-if-mismatch -i "$2" 2>&1
 }
 
 # why_not PATCH LOG DIR: which hunk it was.
@@ -196,11 +184,11 @@ is_optional() { ! patched_files "$1" | grep -qvE '^(Documentation/|tools/|MAINTA
 # hunks PATCH: how many there are in files that must be there.
 hunks() { grep -cE '^@@ -[^0]' "$1" || true; }
 
-# try_series SERIES FUZZ: does it apply? Tried on copies of the files that it
-# changes. A line "# Where: FILE WORD" of it is about what the tree must have besides.
-# Sets WRONG to that, or to the first hunk that does not, FUZZY to the patches that take
-# fuzz, LEFT_OUT to those that do not apply and need not, FIT and HUNKS to how many
-# hunks do, of how many, and OFFSET and FUZZED to how many of these not as they stand.
+# try_series SERIES: does it apply? Tried on copies of the files that it changes. A line
+# "# Where: FILE WORD" of it is about what the tree must have besides, and one "# Where
+# not: FILE WORD" about what it must not. Sets WRONG to that, or to the first hunk that does
+# not, LEFT_OUT to the patches that do not apply and need not, FIT and HUNKS to how many
+# hunks do, of how many, and OFFSET to how many of these not as they stand.
 try_series() {
 	local scratch patches patch file word
 	scratch=$(mktemp -d)
@@ -213,17 +201,18 @@ try_series() {
 		cp "$T_DIR/$file" "$scratch/tree/$file"
 	done < <(patched_files "${patches[@]}")
 	chmod -R u+w "$scratch/tree"
-	WRONG='' FUZZY='' LEFT_OUT=() FIT=0 HUNKS=0 OFFSET=0 FUZZED=0
+	WRONG='' LEFT_OUT=() FIT=0 HUNKS=0 OFFSET=0
 	while read -r file word; do
 		grep -qsw -- "$word" "$T_DIR/$file" || WRONG="but it is for another kernel: $file has no $word"
 	done < <(sed -n 's/^# Where: //p' "$1")
+	while read -r file word; do
+		! grep -qsw -- "$word" "$T_DIR/$file" || WRONG="but it is for another kernel: $file has $word"
+	done < <(sed -n 's/^# Where not: //p' "$1")
 	for patch in "${patches[@]}"; do
 		HUNKS=$((HUNKS + $(hunks "$patch")))
-		if apply_patch "$scratch/tree" "$patch" "$2" >"$scratch/log"; then
+		if apply_patch "$scratch/tree" "$patch" >"$scratch/log"; then
 			FIT=$((FIT + $(hunks "$patch")))
 			OFFSET=$((OFFSET + $(grep -c '(offset' "$scratch/log" || true)))
-			FUZZED=$((FUZZED + $(grep -c 'with fuzz' "$scratch/log" || true)))
-			! grep -q 'with fuzz' "$scratch/log" || FUZZY+=" ${patch##*/}"
 		elif is_optional "$patch"; then
 			LEFT_OUT+=("$patch")
 			HUNKS=$((HUNKS - $(hunks "$patch")))
@@ -255,39 +244,40 @@ composed() {
 	printf '%s\n' "$out/series"
 }
 
-# find_series: sets T_FROM (a folder of patches/), T_SERIES (the same, composed),
-# T_FUZZ (0 or 2), T_FUZZY (the patches that take it) and T_LEFT_OUT (those that
-# need not apply, and do not), or leaves T_SERIES empty and sets T_WRONG to what is
-# wrong with each that was tried, a line each, the nearest first. The one of the
-# tree's own line is tried first, then all others of its class.
+# lines_by_distance: the series of the tree's own line, then the others, the next first:
+# what a line has that another lacks, and no hunk shows, most often has its neighbour, too.
+lines_by_distance() {
+	local dir
+	for dir in "$PATCHES"/linux-*.y; do
+		[[ ! -r $dir/series ]] || printf '%s %s\n' "${dir##*/linux-}" "$dir"
+	done | awk -v own="$T_LINE" '
+		function number(version,   v) { split(version, v, "."); return 1000 * v[1] + v[2] }
+		{ distance = number($1) - number(own); print (distance < 0 ? -distance : distance), $2 }' | sort -n
+}
+
+# find_series: sets T_FROM (a folder of patches/), T_SERIES (the same, composed), and
+# T_LEFT_OUT (the patches that need not apply, and do not), or leaves T_SERIES empty
+# and sets T_WRONG to what is wrong with each that was tried, a line each, the
+# nearest first. All of the tree's class are tried.
 find_series() {
-	local dir line candidates=() fuzz ranked=
-	local -A tried=()
+	local dir line series ranked=
 	[[ -d $PATCHES ]] || die "PATCHES=$PATCHES is not there: give a folder with series in linux-X.Y.y, or leave it out"
 	T_SERIES=''
 	T_WRONG=$T_INEXACT
 	[[ -z $T_WRONG ]] || return 0
-	for dir in "$PATCHES/linux-$T_LINE.y" "$PATCHES"/linux-*.y; do
-		[[ -r $dir/series && -z ${tried[$dir]:-} ]] || continue
+	while read -r _ dir; do
 		line=${dir%.y}
 		[[ $(class_of_line "${line##*/linux-}") == "$T_CLASS" ]] || continue
-		candidates+=("$dir")
-		tried[$dir]=$(composed "$dir") || exit 1
-	done
-	for fuzz in 0 2; do
-		for dir in ${candidates[@]+"${candidates[@]}"}; do
-			if try_series "${tried[$dir]}" "$fuzz"; then
-				T_FROM=$dir
-				T_SERIES=${tried[$dir]}
-				T_FUZZ=$fuzz
-				T_FUZZY=$FUZZY
-				T_HUNKS=$HUNKS T_OFFSET=$OFFSET T_FUZZED=$FUZZED
-				T_LEFT_OUT=(${LEFT_OUT[@]+"${LEFT_OUT[@]}"})
-				return
-			fi
-			((!fuzz)) || ranked+="$((FIT * 1000 / HUNKS)) ${dir##*/}: $FIT of $HUNKS hunks fit; $WRONG"$'\n'
-		done
-	done
+		series=$(composed "$dir") || exit 1
+		if try_series "$series"; then
+			T_FROM=$dir
+			T_SERIES=$series
+			T_HUNKS=$HUNKS T_OFFSET=$OFFSET
+			T_LEFT_OUT=(${LEFT_OUT[@]+"${LEFT_OUT[@]}"})
+			return
+		fi
+		ranked+="$((FIT * 1000 / HUNKS)) ${dir##*/}: $FIT of $HUNKS hunks fit; $WRONG"$'\n'
+	done < <(lines_by_distance)
 	[[ -z $ranked ]] || T_WRONG=$(sort -rns <<<"${ranked%$'\n'}" | cut -d' ' -f2-)
 }
 
@@ -324,7 +314,7 @@ tree_kinds() {
 # What came of the series, in a few words.
 series_word() {
 	if [[ -n $T_SERIES ]]; then
-		echo "${T_FROM##*/linux-}: $T_HUNKS hunks, $T_OFFSET with an offset, $T_FUZZED with fuzz"
+		echo "${T_FROM##*/linux-}: $T_HUNKS hunks, $T_OFFSET with an offset"
 	elif [[ -n $T_INEXACT ]]; then
 		echo "none: $T_INEXACT"
 	else
@@ -339,7 +329,7 @@ describe_series() {
 		note "No series of patches/ applies$( [[ -z $T_WRONG ]] || printf ':\n%s' "$T_WRONG")."
 		return
 	fi
-	note "$(here "$T_FROM") applies $( ((T_FUZZ)) && echo "($(tree_patches | wc -l) patches), but only with fuzz: read what comes of$T_FUZZY" || echo "without fuzz ($(tree_patches | wc -l) patches)")."
+	note "$(here "$T_FROM") applies without fuzz ($(tree_patches | wc -l) patches)."
 	for patch in ${T_LEFT_OUT[@]+"${T_LEFT_OUT[@]}"}; do
 		note "Left out, since it does not apply and the kernel does without: ${patch##*/}."
 	done
@@ -408,14 +398,14 @@ copy_tree_source() {
 	while read -r patch; do
 		patch -d "$SOURCE" -p1 -F 0 --forward --batch --dry-run -i "$patch" >/dev/null || continue
 		echo "fix-up ${patch##*/}"
-		apply_patch "$SOURCE" "$patch" 0
+		apply_patch "$SOURCE" "$patch"
 	done < <(series_patches "$FIXES/series")
 	if [[ $1 == upstream ]]; then
-		apply_patch "$SOURCE" "$UPSTREAM_FIX" 0
+		apply_patch "$SOURCE" "$UPSTREAM_FIX"
 	fi
 	[[ $1 == patched && -z $T_CARRIES ]] || return 0
 	while read -r patch; do
-		apply_patch "$SOURCE" "$patch" "$T_FUZZ"
+		apply_patch "$SOURCE" "$patch"
 	done < <(tree_patches)
 }
 

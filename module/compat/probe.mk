@@ -84,6 +84,6 @@ ifeq ($(nsd-class),m)
 nsd-namespace-c := $(wildcard $(srctree)/fs/namespace.c)
 nsd-inexact := $(if $(nsd-namespace-c),$(shell awk -f $(src)/module/compat/mntput-order.awk $(nsd-namespace-c)))
 ifneq ($(nsd-inexact),)
-$(error nsproxy_defer: the module cannot count who holds a mount of this kernel: $(nsd-inexact) (Linux 4.18, and stable kernels since 4.9.178 and 4.14.141). A kernel with these two fixes it takes)
+$(error nsproxy_defer: the module cannot count who holds a mount of this kernel: $(nsd-inexact))
 endif
 endif
