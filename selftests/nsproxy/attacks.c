@@ -32,7 +32,7 @@ static struct {
 	const char *value;
 	char saved[32];
 } sysctls[] = {
-	{ .path = HUNG_TASK_TIMEOUT, .value = "20" },
+	{ .path = HUNG_TASK_TIMEOUT, .value = "0" },
 	{ .path = "/proc/sys/kernel/threads-max", .value = "30000" },
 };
 
