@@ -16,21 +16,19 @@ main() {
 		files+=("$folder"/*)
 	done
 	((${#files[@]})) || die "there is no tree yet in $*"
-	printf '%s\n' '.. list-table::' '   :header-rows: 1' '' \
-		'   * - release' '     - tree' '     - what waits' '     - series' '     - built, booted, tested'
+	printf '%s\n' '.. csv-table::' '   :delim: |' \
+		'   :header: release, tree, what waits, series, "built, booted, tested"' ''
 	# A run is named after its scenario and what was done with the tree.
 	for file in "${files[@]}"; do
 		awk -v tree="${file##*/}" '
-			function cell(text) { printf "     - %s\n", text == "" ? "." : text }
+			function cell(text) { return text == "" ? "." : text }
 			{ key = $1; sub(/^[^ ]+ /, "") }
 			key ~ /^[A-Z]/ { runs = runs (runs ? "; " : "") key " " $0; next }
 			{ field[key] = $0 }
 			END {
-				print "   * - " field["release"]
-				cell("vendor" in field ? field["vendor"] : tree)
-				cell(field["waits"])
-				cell(field["series"])
-				cell(runs)
+				print "   " field["release"] "|" \
+					cell("vendor" in field ? field["vendor"] : tree) "|" \
+					cell(field["waits"]) "|" cell(field["series"]) "|" cell(runs)
 			}' "$file"
 	done
 }
