@@ -21,7 +21,7 @@ main() {
 	# A run is named after its scenario and what was done with the tree.
 	for file in "${files[@]}"; do
 		awk -v tree="${file##*/}" '
-			function cell(text) { return text == "" ? "." : text }
+			function cell(text) { gsub(/[*]/, "\\\\&", text); return text == "" ? "." : text }
 			{ key = $1; sub(/^[^ ]+ /, "") }
 			key ~ /^[A-Z]/ { runs = runs (runs ? "; " : "") key " " $0; next }
 			{ field[key] = $0 }
