@@ -60,7 +60,7 @@ static int let_hang_no_more(void)
 enum holder {
 	/* A task that asks how full it is. */
 	BY_TASK,
-	/* That, and when its user is gone, its last mount is held by a file that the kernel puts. */
+/* Who attacks: a task without privilege, in a user namespace of its own; or root, BY_WRITEBACK. */
 	BY_RING,
 	/*
 	 * The kernel's thread that writes inodes back.  It has no id in a user namespace,
@@ -410,7 +410,7 @@ static const char *attack_needs_hands(const char *mode)
 /* Mount one, and have its superblock held. */
 static int silent_begin(struct silent *silent)
 {
-	static const uint32_t last[] = { FUSE_INIT, FUSE_FLUSH, FUSE_MKDIR };
+	static const unsigned int last[] = { FUSE_INIT, FUSE_FLUSH, FUSE_MKDIR };
 	struct fuse_in_header header;
 
 	CHECK(!pipe2(silent->mounted, O_CLOEXEC) && !pipe2(silent->go, O_CLOEXEC));
