@@ -302,7 +302,7 @@ static void wait(struct mount *m, bool alone, struct sorted *sorted)
  */
 static bool nobody_can_tell(struct mount *m)
 {
-	if (!nsd_mount_is_plain(m) || nsd_mount_is_watched(m))
+	if (nsd_mount_is_watched(m))
 		return false;
 	if (nsd_filesystem_may_be_late(sb_of(m)))
 		return true;
@@ -312,10 +312,13 @@ static bool nobody_can_tell(struct mount *m)
 /*
  * In mode all anything may be late, but for what umount(2) takes off, since whoever has
  * called that uses the device, and what is the kernel's own, by kern_unmount(): the code
- * of the file system may be gone next.
+ * of the file system may be gone next.  What is left is known by its own superblock,
+ * so one with children, which may have others, is not.
  */
 static bool may_be_late(struct mount *m)
 {
+	if (!nsd_mount_is_plain(m))
+		return false;
 	if (nsproxy_defer_all() &&
 	    !(nsd_vfsmount(m)->mnt_flags & (MNT_SYNC_UMOUNT | MNT_INTERNAL)))
 		return true;
@@ -499,12 +502,16 @@ static void first_look(struct callback_head *look)
 #endif
 	nsd_leave_mountpoints(list_of(look));
 	sort_list(list_of(look), false, &sorted);
+	/*
+	 * Task work is last in, first out: the second look is behind what there is, and
+	 * before the shutdowns, which may hang, with a reference to each mount kept here.
+	 */
+	finish_all(&sorted);
 	if (!hlist_empty(&sorted.held.list)) {
 		over = !look_later(&sorted.held.list, second_look);
 		if (over)
 			wait_for_all(&sorted.held.list);
 	}
-	finish_all(&sorted);
 	if (over)
 		looked_at_all();
 }
@@ -623,7 +630,7 @@ static void release_mount(struct llist_node *node)
 {
 	struct mount *m = nsd_mount_of_room(node);
 	struct left_release release = { .sb = sb_of(m) };
-	bool last, plain;
+	bool last;
 
 	spin_lock(&left_lock);
 	hlist_del(nsd_mnt_umount(m));
@@ -632,19 +639,13 @@ static void release_mount(struct llist_node *node)
 
 	nsd_lock_mounts();
 	last = nsd_mount_count(m) == 1;
-	plain = nsd_mount_is_plain(m);
-	if (!last)
-		nsd_mount_drop(m);
-	else if (plain)
+	if (last)
 		nsd_mount_doom(m);
+	else
+		nsd_mount_drop(m);
 	nsd_unlock_mounts();
-	if (last && plain) {
+	if (last)
 		nsd_mount_cleanup(m);
-	} else if (last) {
-		/* Which leaves it to a work item, here. */
-		mntput(nsd_vfsmount(m));
-		flush_delayed_work(delayed_mntput_work);
-	}
 
 	leave_no_more(&release.node);
 }
@@ -657,20 +658,8 @@ static void release(struct llist_node *node, bool light)
 		release_mount(node);
 }
 
-/*
- * A worker's own last put of a file, that behind a loop device for one, is a work
- * item's, and so is that of the mount with the file. These are for the whole machine,
- * and take as long as whatever is put there: the socket of a stranger that lingers, for
- * one. Nobody can be killed in flush_work(). So a work item waits, for all who ask.
- */
-static atomic_long_t settles_begun = ATOMIC_LONG_INIT(0);
-static atomic_long_t settles_over = ATOMIC_LONG_INIT(0);
-static DECLARE_WAIT_QUEUE_HEAD(settled);
-
-static void run_settle(struct work_struct *work)
+static void settle(void)
 {
-	/* A full barrier: pairs with the one in settle(). Litmus tests: run-begun, run-over. */
-	long run = atomic_long_inc_return(&settles_begun);
 	int i;
 
 	for (i = 0; i < 2; i++) {
@@ -678,24 +667,6 @@ static void run_settle(struct work_struct *work)
 		flush_work(delayed_fput_work);
 		flush_delayed_work(delayed_mntput_work);
 	}
-	atomic_long_set_release(&settles_over, run);
-	wake_up_all(&settled);
-}
-
-static DECLARE_WORK(settle_work, run_settle);
-
-static int settle(void)
-{
-	long run;
-
-	/* The next run that begins sees all that was put before. */
-	smp_mb();
-	run = atomic_long_read(&settles_begun) + 1;
-	schedule_work(&settle_work);
-	if (wait_event_killable(settled,
-				atomic_long_read_acquire(&settles_over) - run >= 0))
-		return -EINTR;
-	return 0;
 }
 
 #ifdef NSD_HAVE_UMOUNT_PIN
@@ -821,6 +792,5 @@ int nsd_takeover_init(void)
 void nsd_takeover_drain(void)
 {
 	wait_event(looked, !atomic_read(&looks));
-	cancel_work_sync(&settle_work);
 	nsd_inc_ucount_exit();
 }

@@ -714,13 +714,51 @@ static ssize_t pending_show(struct kobject *kobj, struct kobj_attribute *attr,
 	return sprintf(buf, "%d\n", atomic_read(&pending[HEAVY]));
 }
 
+/*
+ * A worker's own last put of a file, that behind a loop device for one, is a work
+ * item's, and so is that of the mount with the file. These are for the whole machine,
+ * and take as long as whatever is put there: the socket of a stranger that lingers, for
+ * one. Nobody can be killed in flush_work(). So a work item waits, for all who ask.
+ */
+static atomic_long_t settles_begun = ATOMIC_LONG_INIT(0);
+static long settles_over;
+static DECLARE_WAIT_QUEUE_HEAD(settled);
+
+static void run_settle(struct work_struct *work)
+{
+	/* A full barrier: pairs with the one in settle(). Litmus tests: run-begun, run-over. */
+	long run = atomic_long_inc_return(&settles_begun);
+
+	ops->settle();
+	smp_store_release(&settles_over, run);
+	wake_up_all(&settled);
+}
+
+static DECLARE_WORK(settle_work, run_settle);
+
+static int settle(void)
+{
+	long run;
+
+	/*
+	 * The next run that begins sees all that was put before: pairs with the increment
+	 * in run_settle().
+	 */
+	smp_mb();
+	run = atomic_long_read(&settles_begun) + 1;
+	schedule_work(&settle_work);
+	if (wait_event_killable(settled, smp_load_acquire(&settles_over) - run >= 0))
+		return -EINTR;
+	return 0;
+}
+
 static ssize_t flush_store(struct kobject *kobj, struct kobj_attribute *attr,
 			   const char *buf, size_t len)
 {
 	int err = nsproxy_defer_flush(NSPROXY_DEFER_USER);
 
 	if (!err && ops->settle)
-		err = ops->settle();
+		err = settle();
 	return err ?: len;
 }
 
@@ -934,6 +972,7 @@ void nsproxy_defer_drain(void)
 void nsproxy_defer_stop(void)
 {
 	nsproxy_defer_drain();
+	cancel_work_sync(&settle_work);
 	/* The callback let go of the lock, but may not have returned yet. */
 	rcu_barrier();
 	destroy_workqueue(wq);

@@ -415,7 +415,7 @@ proctype umounter(byte m)
 				after_count(m);
 				mnt[m].count[m]--;
 				fate = DROP
-			:: !alone && (all || (is_plain(m) && !is_last(m))) ->
+			:: !alone && is_plain(m) && (all || !is_last(m)) ->
 				let_walkers_hold(m);
 #ifndef LEAVE_LATE
 				left[m] = true;
@@ -478,20 +478,15 @@ end:	left[m];
 	atomic {
 		sum = sum + mnt[m].count[1];
 		last = (sum == 1);
-		if
-		:: last && !is_plain(m)
-		:: else -> mnt[m].doomed = last; mnt[m].count[m]--
-		fi;
+		mnt[m].doomed = last;
+		mnt[m].count[m]--;
 		sum = 0;
 		unlock_mounts
 	}
 	if
-	:: last && is_plain(m) ->
+	:: last ->
 		assert(all || s_active > 1);			/* WORKER */
 		cleanup_mnt(m)
-	:: last && !is_plain(m) ->
-		last = false;
-		mntput(m, m, 0)
 	:: else
 	fi;
 	left[m] = false

@@ -143,6 +143,68 @@ TEST_F_TIMEOUT(hung, others_go_on_in_safe, NSP_TIMEOUT)
 	close(fd);
 }
 
+/* Besides what hangs he has a disk mounted, and somebody else has a file of it. */
+#define FILE_OF_OTHERS 100
+
+static struct disk other_disk;
+static int let_go[2];
+
+static int mount_both(void *arg)
+{
+	const char *type = disk_has_filesystem("ext2") ? "ext2" : "ext4";
+	int fd;
+
+	CHECK(!mount_and_exit(arg));
+	CHECK(!mount(other_disk.dev, "/tmp", type, 0, NULL));
+	fd = open("/tmp", O_PATH | O_CLOEXEC);
+	CHECK(fd >= 0 && dup2(fd, FILE_OF_OTHERS) == FILE_OF_OTHERS);
+	return close(fd);
+}
+
+static int hold_file_of_other(void *arg)
+{
+	pid_t pid = nsp_start_in(CLONE_FILES, mount_both, arg);
+	char c;
+
+	CHECK(pid > 0 && read(let_go[0], &c, 1) == 1);
+	CHECK(!close(FILE_OF_OTHERS));
+	return nsp_wait(pid);
+}
+
+static void let_go_of_other(struct __test_metadata *_metadata, FIXTURE_DATA(hung) *self,
+			    const char *mode)
+{
+	struct hang *hang = &self->hangs[self->nr_hangs];
+	int fd;
+
+	ASSERT_EQ(0, nsp_set("mode", mode));
+	ASSERT_EQ(0, pipe(let_go));
+	ASSERT_EQ(NULL, hang_prepare(_metadata, hang, self->at.dir));
+	self->nr_hangs++;
+	ASSERT_EQ(NULL, disk_make(&other_disk, self->at.dir));
+	hang_begin(_metadata, hang, self->at.mnt, hold_file_of_other, false);
+	ASSERT_EQ(1, write(let_go[1], "x", 1));
+	do {
+		fd = open(other_disk.dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	} while (fd < 0);
+	close(fd);
+	EXPECT_EQ(0, waitpid(hang->task, NULL, WNOHANG));
+	hang_end(hang);
+	disk_drop(&other_disk);
+}
+
+/* Whoever lets go last has it shut down, whatever else hangs in that exit. */
+TEST_F_TIMEOUT(hung, other_is_free, NSP_TIMEOUT)
+{
+	if (!nsp_defers_mounts())
+		SKIP(return, "up to Linux 3.16 it is the module that shuts them down");
+	if (!disk_has_filesystem("fuseblk"))
+		SKIP(return, "this kernel has no fuseblk (CONFIG_FUSE_FS, CONFIG_BLOCK)");
+	let_go_of_other(_metadata, self, "off");
+	let_go_of_other(_metadata, self, "safe");
+	let_go_of_other(_metadata, self, "all");
+}
+
 /* What is pending goes on when the mode goes off, and others do as on a stock kernel. */
 TEST_F_TIMEOUT(hung, mode_goes_off, NSP_TIMEOUT)
 {

@@ -909,6 +909,14 @@ static int mount_and_umount(void *arg)
 	return umount(mounter->mnt);
 }
 
+/* It is put at the end of his exit, so its mount is held until then. */
+static int mount_and_exit_with_file(void *arg)
+{
+	CHECK(!mount_and_exit(arg));
+	CHECK(open("/", O_PATH | O_CLOEXEC) >= 0);
+	return 0;
+}
+
 static int mount_and_detach(void *arg)
 {
 	const struct mounter *mounter = arg;
@@ -930,6 +938,11 @@ FIXTURE_VARIANT(left_alone)
 FIXTURE_VARIANT_ADD(left_alone, exit)
 {
 	.task = mount_and_exit,
+};
+
+FIXTURE_VARIANT_ADD(left_alone, exit_with_file)
+{
+	.task = mount_and_exit_with_file,
 };
 
 FIXTURE_VARIANT_ADD(left_alone, umount)

@@ -100,9 +100,8 @@ enum nsproxy_defer_why {
  *	holds. An error is the writer's, and the mode stays. Process context,
  *	may sleep, runs in parallel with itself. May be NULL.
  * @settle: finish what releases left to contexts of the kernel's own, after a
- *	flush that somebody asked for by the flush file. Returns -EINTR if a
- *	fatal signal came first. Process context, may sleep, runs in parallel
- *	with itself. May be NULL.
+ *	flush that somebody asked for by the flush file. Called by a work item,
+ *	never in parallel with itself; may sleep. May be NULL.
  * @default_mode: the mode where no mode= parameter was given.
  */
 struct nsproxy_defer_ops {
@@ -112,7 +111,7 @@ struct nsproxy_defer_ops {
 	unsigned long (*gp_seq)(void);
 	bool (*short_of_memory)(void);
 	int (*engage)(void);
-	int (*settle)(void);
+	void (*settle)(void);
 	enum nsproxy_defer_mode default_mode;
 };
 
