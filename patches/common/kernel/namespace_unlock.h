@@ -296,25 +296,27 @@ static void second_look(struct callback_head *look)
 		wait_for_mounts(&mounts);
 }
 
-/* Task work is last in, first out: get behind what there is, and what comes of that. */
-static void step_back(struct callback_head *look)
+/*
+ * Task work is last in, first out: the second look is behind what there is, and before the
+ * shutdowns, which may hang, with a reference to each mount that is held.
+ */
+static void first_look(struct callback_head *look)
 {
 	struct hlist_head mounts;
 
 	take_list(look, &mounts);
-	look_later(&mounts, second_look);
+	look_at(&mounts, false);
+	if (!hlist_empty(&mounts))
+		look_later(&mounts, second_look);
 }
 
 /* A kernel thread has no way to user space, and no program waits for it. */
 static bool put_unmounted(struct hlist_head *mounts)
 {
-	if (current->flags & PF_KTHREAD || !nsproxy_defer_enabled()) {
+	if (current->flags & PF_KTHREAD || !nsproxy_defer_enabled())
 		wait_for_mounts(mounts);
-		return true;
-	}
-	look_at(mounts, false);
-	if (!hlist_empty(mounts))
-		look_later(mounts, step_back);
+	else
+		look_later(mounts, first_look);
 	return true;
 }
 
@@ -350,12 +352,11 @@ static void release_left(struct llist_node *node, bool light)
 }
 
 /* For who writes to the flush file: files behind loop devices, and the mounts of these. */
-static int settle_left(void)
+static void settle_left(void)
 {
 	flush_delayed_fput();
 	flush_delayed_work(&delayed_mntput_work);
 	flush_delayed_fput();
-	return 0;
 }
 
 /* In mode all, what is left may hold gigabytes, in files of a tmpfs for one. */

@@ -70,20 +70,21 @@ bool ucount_wait(struct ucount_wait *wait, const struct user_namespace *ns, enum
 	};
 	long left;
 
-	if (!wait->asked++) {
-		/* What is left may hang. That takes a second. */
-		if (!may_wait(ns, type) || nsproxy_defer_flush(NSPROXY_DEFER_UCOUNT) == -EINTR)
-			return false;
-		nsproxy_defer_count(NSPROXY_DEFER_STAT_FLUSH_UCOUNT);
-		return true;
-	}
+	/* What is left may hang. That takes a second. */
+	if (!wait->asked++)
+		return may_wait(ns, type) && nsproxy_defer_flush(NSPROXY_DEFER_UCOUNT) != -EINTR;
 	if (wait->runs == runs[type] || wait->asked > 50)
 		return false;
 	if (!wait->run) {
-		/* The run after this one sees all that is dead now. */
+		/*
+		 * The run after this one sees all that is dead now: pairs with the increment in
+		 * flush_dead(). Litmus test: run-begun.
+		 */
 		smp_mb();
 		wait->run = atomic_long_read(&begun) + 1;
 		schedule_work(&flush_dead_work);
+		if (!wait->runs)
+			nsproxy_defer_count(NSPROXY_DEFER_STAT_FLUSH_UCOUNT);
 	}
 	/* What others have left may take longer, so ask in between. */
 	left = wait_event_killable_timeout(flushed,
