@@ -156,17 +156,18 @@ prepare_run() {
 	fi
 	if is_lives "$scenario"; then
 		systemd_root
-		systemd_drivers "$line"
-		prepare_lives "$dir" "$module"
-		cp "$SCENARIO_DIR/$scenario/expect" "$dir/expect"
-		return
+		[[ $K_ROOT == "$K_DIR" ]] || systemd_drivers "$line"
 	fi
 	for guest in "${folders[@]}"; do
-		step "making the guest's root file system" "$guest/guest.log" \
-			stage_check "$guest/root" "$guest/initrd.cpio" "$tests" "$module" \
-			"$DEBIAN_ROOT" "$(programs_of "$guest" "$(setting "$scenario" apart)")"
-		ln -s "$K_IMAGE" "$guest/image"
-		cp "$K_CONFIG" "$guest/config"
+		if is_lives "$scenario"; then
+			prepare_lives "$guest" "$module"
+		else
+			step "making the guest's root file system" "$guest/guest.log" \
+				stage_check "$guest/root" "$guest/initrd.cpio" "$tests" "$module" \
+				"$DEBIAN_ROOT" "$(programs_of "$guest" "$(setting "$scenario" apart)")"
+			ln -s "$K_IMAGE" "$guest/image"
+			cp "$K_CONFIG" "$guest/config"
+		fi
 		if [[ -n $TREE ]]; then
 			tree_expect "$scenario" "$line" >"$guest/expect"
 		else

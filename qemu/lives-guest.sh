@@ -3,7 +3,8 @@
 #
 # What lives.sh runs in a guest: lives of real clients, from start to end, and for
 # each the grace periods that tasks waited for. First without the module, then
-# with it in its default mode and in the others.
+# with it in its default mode and in the others. Where the deferral is built in,
+# "stock" is mode off.
 #
 # Counted are the calls of the functions that wait, of all tasks but the kernel's
 # own threads: PID 1 and its children wait for a unit that ends, not the client
@@ -154,7 +155,9 @@ count() {
 			kthread[line] = 1
 		while ((getline line < symbols) > 0)
 			ours[line] = 1
-		ours["namespace_unlock"] = 1
+		split("namespace_unlock put_unmounted look_later first_look second_look wait_for_mounts ucount_wait", builtin, " ")
+		for (i in builtin)
+			ours[builtin[i]] = 1
 		split(waits, list, " ")
 		for (i in list)
 			is_wait[list[i]] = 1
@@ -419,15 +422,18 @@ all_lives() {
 }
 
 main() {
-	local default mode event normal
+	local mode event normal
 	stty -F /dev/ttyS1 raw -echo
 	# shellcheck source=/dev/null
 	[ ! -e $NSD/conf ] || . $NSD/conf
+	# Or all but PREEMPT_RT would wait for expedited ones.
+	echo 1 >/sys/kernel/rcu_normal
 	echo "TAP version 13"
 	say "Linux $(uname -r), $(nproc) CPUs, rcu_normal $(cat /sys/kernel/rcu_normal), up for $(cut -d' ' -f1 /proc/uptime) s"
 	systemctl --failed --no-legend --plain | sed 's/^/# failed unit: /'
 	prepare
 	[ "$DEVICES" = 0 ] || prepare_device
+	[ ! -e $KNOBS ] || echo off >$KNOBS/mode
 	all_lives stock
 	if [ "${EXPEDITED:-0}" = 1 ]; then
 		normal=$(cat /sys/kernel/rcu_normal)
@@ -440,17 +446,18 @@ main() {
 	if [ -e $NSD/nsproxy_defer.ko ]; then
 		insmod $NSD/nsproxy_defer.ko || die "insmod: the module does not load"
 		echo "# init: module loaded"
+		say "insmod alone has mode $(cat $KNOBS/mode)"
+	fi
+	if [ -e $KNOBS ]; then
 		event=$TRACING/instances/lives/events/nsproxy_defer/nsproxy_defer_mount/enable
 		[ ! -e $event ] || echo 1 >$event
-		default=$(cat $KNOBS/mode)
-		say "insmod alone has mode $default"
-		all_lives "$default"
 		for mode in safe all; do
-			[ "$mode" != "$default" ] || continue
-			echo "$mode" >$KNOBS/mode
+			[ "$mode" = "$(cat $KNOBS/mode)" ] || echo "$mode" >$KNOBS/mode
 			all_lives "$mode"
 		done
 		[ ! -e $event ] || echo 0 >$event
+	fi
+	if [ -e $NSD/nsproxy_defer.ko ]; then
 		rmmod nsproxy_defer || die "rmmod: the module does not go"
 		echo "# init: module unloaded"
 	fi

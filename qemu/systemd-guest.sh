@@ -127,8 +127,13 @@ stage_systemd() {
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	cp "$(command -v busybox)" "$root/run/nsd/busybox"
 	cp "$job" "$root/run/nsd/job"
-	stage_modules "$root"
-	stage_module_tree "$root/run"
+	# A kernel that is built here has everything built in.
+	if [[ $K_ROOT != "$K_DIR" ]]; then
+		stage_modules "$root"
+		stage_module_tree "$root/run"
+	else
+		: >"$root/modules.list"
+	fi
 	for unit in "${SYSTEMD_MASKED[@]}"; do
 		ln -s /dev/null "$units/$unit"
 	done
