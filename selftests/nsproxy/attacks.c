@@ -9,8 +9,8 @@
  * What hangs here, and why: a FUSE file system whose daemon does not answer, be it
  * a ustat(2) or the writeback of an inode.  The kernel holds the superblock's s_umount
  * while it asks, so whoever shuts the file system down waits for that, and nobody can
- * kill him.  The first takes a user namespace, and no privilege; hang.h has another
- * that takes root.
+ * kill him; with writeback already who closes the file does.  The first takes a user
+ * namespace, and no privilege; hang.h has another that takes root.
  */
 #include "gp.h"
 #include "hang.h"
