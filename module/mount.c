@@ -347,7 +347,7 @@ bool nsd_mount_cleanup_later(struct mount *m)
  *
  * Of what umount(2) took off without MNT_DETACH, __legitimize_mnt() takes its
  * increment back by a plain decrement, relying on somebody else to be the last. If
- * mntput() came in between, there would be nobody. Up to 6.14 it looks at the flag, and
+ * mntput() came in between, there would be nobody. Before 6.15 it looks at the flag, and
  * decrements, without the lock. So this comes before the count: a walker that is not
  * counted finds the flag cleared, and none is counted by its decrement alone, if it
  * changes over to another CPU before that. Litmus tests: walker-last, walker-flag,
@@ -549,8 +549,8 @@ static int check_layout(void)
  * nsd_mount_init - find what it takes to look into a mount
  *
  * Context: process context, after nsd_symbols_init().
- * Return: 0; -ENOENT if the kernel lacks a symbol, -EOPNOTSUPP if it does not tell
- * the layout of struct mount, or -EINVAL if it tells nonsense; the log says which.
+ * Return: 0, or an error of nsd_symbols_need() or of the reader of the layout;
+ * -EOPNOTSUPP if the kernel does not tell that, or a live mount is another. The log says which.
  */
 int nsd_mount_init(void)
 {

@@ -378,6 +378,7 @@ static void slot_work(struct work_struct *work)
  * nsproxy_defer_enabled - has the engine started, and is the mode other than off?
  *
  * Context: any.
+ * Return: true if both are so.
  */
 bool nsproxy_defer_enabled(void)
 {
@@ -389,6 +390,7 @@ bool nsproxy_defer_enabled(void)
  * nsproxy_defer_all - is the mode all?
  *
  * Context: any.
+ * Return: true if it is.
  */
 bool nsproxy_defer_all(void)
 {
@@ -643,6 +645,7 @@ static bool bad_param;
  * If so the log has said so already, and the default stands.
  *
  * Context: any.
+ * Return: true if one had.
  */
 bool nsproxy_defer_bad_param(void)
 {

@@ -220,7 +220,7 @@ choose_guests() {
 main() {
 	local guest label cpus kind mode dir prepared=''
 	need_root "make demo"
-	[[ -z $TREE ]] || choose_guests
+	if [[ -n $TREE ]]; then choose_guests; else suite_of "${KERNEL:-$DEFAULT_LINE}" >/dev/null; fi
 	rm -rf "$OUT"
 	mkdir -p "$OUT/build"
 	trap 'stop_guests "$OUT"' EXIT

@@ -24,7 +24,7 @@ main() {
 	local kernel=${KERNEL:-} out=${OUT:-} dir scratch patches
 	[[ -n $kernel ]] || die "which kernel line? Give KERNEL=, one of: $(known_lines)"
 	dir=$PATCHES/linux-$kernel.y
-	[[ $kernel =~ ^[0-9]+\.[0-9]+$ && -r $dir/series ]] || die "no series for KERNEL=$kernel; there are: $(known_lines)"
+	[[ $kernel =~ ^[0-9]+\.[0-9]+$ && -r $dir/series ]] || die "no series for KERNEL=$kernel in $PATCHES; there are: $(known_lines)"
 	if [[ -z $out ]]; then
 		# What is below out/ is ours.
 		out=$TOP/out/series/linux-$kernel.y
@@ -41,7 +41,7 @@ main() {
 	fi
 	patches=$(series_entries "$out/series" | wc -l)
 	note "$(here "$out"): $patches patches for $(sed -n 's/^# Base: //p' "$dir/series")$( [[ ! -e $out/0000-cover-letter.txt ]] || echo ", and a cover letter")."
-	note "In a tree of that: git am $out/*.patch"
+	note "In a tree of that: git am $(realpath "$out")/*.patch"
 }
 
 main "$@"

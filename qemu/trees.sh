@@ -15,7 +15,7 @@ main() {
 		[[ -d $folder ]] || die "$folder is not there: make patch TREE=/path/to/linux leaves something there"
 		files+=("$folder"/*)
 	done
-	((${#files[@]})) || die "there is no tree yet in $*"
+	((${#files[@]})) || die "there is no tree yet in ${*:-$TOP/out/trees}"
 	printf '%s\n' '.. csv-table::' '   :delim: |' \
 		'   :header: release, tree, what waits, series, "built, booted, tested"' ''
 	# A run is named after its scenario and what was done with the tree.

@@ -134,7 +134,7 @@ TEST_F_TIMEOUT(tracepoints, after_a_grace_period, NSP_TIMEOUT)
 
 static const char *const fates[] = {
 	"finished", "dropped", "left", "waited_visible", "waited_filesystem",
-	"waited_superblock",
+	"waited_superblock", "waited_bound",
 };
 
 static long count_of(const char *fate)

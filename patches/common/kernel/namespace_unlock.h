@@ -192,7 +192,7 @@ static enum nsproxy_defer_stat put_one(struct mount *m, bool for_good)
 	int sync = own ? m->mnt.mnt_flags & MNT_SYNC_UMOUNT : 0;
 	bool alone;
 
-	/* Up to 6.14 walkers look at it without the lock: see it cleared, or be counted. */
+	/* Before 6.15 walkers look at it without the lock: see it cleared, or be counted. */
 	m->mnt.mnt_flags &= ~sync;
 	/* Pairs with __legitimize_mnt(), and is the one after ->mnt_ns = NULL. */
 	smp_mb();

@@ -90,7 +90,8 @@ TRACE_EVENT(nsproxy_defer_mount,
 				   { NSPROXY_DEFER_STAT_LEFT, "left" },
 				   { NSPROXY_DEFER_STAT_WAITED_VISIBLE, "waited_visible" },
 				   { NSPROXY_DEFER_STAT_WAITED_FILESYSTEM, "waited_filesystem" },
-				   { NSPROXY_DEFER_STAT_WAITED_SUPERBLOCK, "waited_superblock" }))
+				   { NSPROXY_DEFER_STAT_WAITED_SUPERBLOCK, "waited_superblock" },
+				   { NSPROXY_DEFER_STAT_WAITED_BOUND, "waited_bound" }))
 );
 
 #endif /* _TRACE_NSPROXY_DEFER_H */
