@@ -729,10 +729,11 @@ static DECLARE_WAIT_QUEUE_HEAD(settled);
 
 static void run_settle(struct work_struct *work)
 {
-	/* A full barrier: pairs with the one in settle(). Litmus tests: run-begun, run-over. */
+	/* A full barrier: pairs with the one in settle(). Litmus test: run-begun. */
 	long run = atomic_long_inc_return(&settles_begun);
 
 	ops->settle();
+	/* Pairs with the acquire in settle(). Litmus test: run-over. */
 	smp_store_release(&settles_over, run);
 	wake_up_all(&settled);
 }
@@ -750,6 +751,7 @@ static int settle(void)
 	smp_mb();
 	run = atomic_long_read(&settles_begun) + 1;
 	schedule_work(&settle_work);
+	/* Pairs with the release in run_settle(). */
 	if (wait_event_killable(settled, smp_load_acquire(&settles_over) - run >= 0))
 		return -EINTR;
 	return 0;

@@ -123,6 +123,8 @@ exact_counts() {
 	sed '/__legitimize_mnt(/,/^}/s/MNT_DOOMED/0/' "$file" | "${order[@]}" | grep 119e1ef80ecf
 }
 
+# A wrong one is told at once.
+[[ -z ${STEPS:-} || -r $STEPS/Makefile ]] || die "STEPS=$STEPS is no kernel source tree"
 need_packages "${RUN_PACKAGES[@]}" "${LINT_PACKAGES[@]}" git
 lock_cache fetch
 source_tree 6.1
