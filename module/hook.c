@@ -214,10 +214,16 @@ int nsd_hooks_take(void)
 /**
  * nsd_hooks_quiesce - wait for the tasks that are inside a replacement now
  *
+ * A task may have been sent to one and not run its first instruction yet. It
+ * cannot sleep there by its own will, which is what nsd_synchronize_tasks() waits
+ * for. A task may very well sleep farther on: that is what SRCU is for. Litmus test:
+ * unload-look.
+ *
  * Context: process context, sleeps until the last of them has returned.
  */
 void nsd_hooks_quiesce(void)
 {
+	nsd_synchronize_tasks();
 	synchronize_srcu(&nsd_hook_srcu);
 	nsd_flush_srcu(&nsd_hook_srcu);
 }
@@ -235,15 +241,8 @@ void nsd_hooks_give_back(void)
 	if (!taken)
 		return;
 	unregister_redirect();
-	/*
-	 * A task may have been sent to a replacement and not run its first
-	 * instruction yet. It cannot sleep there by its own will, which is
-	 * what nsd_synchronize_tasks() waits for. A task may very well sleep
-	 * farther on: that is what SRCU is for. The way out is as the way in.
-	 * Litmus test: unload-look.
-	 */
-	nsd_synchronize_tasks();
 	nsd_hooks_quiesce();
+	/* The way out is as the way in. */
 	nsd_synchronize_tasks();
 	clear_filter();
 }

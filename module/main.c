@@ -53,13 +53,6 @@ static void wait_next_for(const char *what)
 	mod_delayed_work(system_wq, &say_what_work, PATIENCE_SECS * HZ);
 }
 
-/* Who was sent to a replacement has left it. */
-static void leave_replacements(void)
-{
-	nsd_synchronize_tasks();
-	nsd_hooks_quiesce();
-}
-
 /*
  * From mode off on every release is the caller's own. What is pending ends with the
  * replacements in place, and so does what tasks have with them: one that has been
@@ -71,11 +64,11 @@ static void end(void)
 	wait_next_for("tasks that use the files in /sys/kernel/nsproxy_defer");
 	nsproxy_defer_unpublish();
 	wait_next_for("tasks inside a function that it has taken over");
-	leave_replacements();
+	nsd_hooks_quiesce();
 	wait_next_for("releases that were left to a worker");
 	nsproxy_defer_drain();
 	/* Nobody is on the way to namespace_unlock() any more, with free_mnt_ns() to come. */
-	leave_replacements();
+	nsd_hooks_quiesce();
 	wait_next_for("tasks that have unmounted something and are in that system call still");
 	nsd_takeover_drain();
 	wait_next_for("tasks on their way out of a function that it has taken over");

@@ -504,7 +504,7 @@ static void first_look(struct callback_head *look)
 	sort_list(list_of(look), false, &sorted);
 	/*
 	 * Task work is last in, first out: the second look is behind what there is, and
-	 * before the shutdowns, which may hang, with a reference to each mount kept here.
+	 * before the shutdowns: one that hangs must not keep what others hold.
 	 */
 	finish_all(&sorted);
 	if (!hlist_empty(&sorted.held.list)) {

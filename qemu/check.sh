@@ -154,12 +154,10 @@ prepare_run() {
 		step "building the module for $K_REL" "$dir/module.log" build_scenario_module
 		module=$OUT/build/$K_ID/nsproxy_defer.ko
 	fi
-	if is_lives "$scenario"; then
-		systemd_root
-		[[ $K_ROOT == "$K_DIR" ]] || systemd_drivers "$line"
-	fi
 	for guest in "${folders[@]}"; do
 		if is_lives "$scenario"; then
+			systemd_root
+			systemd_drivers "$line"
 			prepare_lives "$guest" "$module"
 		else
 			step "making the guest's root file system" "$guest/guest.log" \
@@ -210,7 +208,8 @@ run() {
 	{
 		note "booting with $cpus CPU$( ((cpus == 1)) || echo s)"
 		if is_lives "$scenario"; then
-			boot_lives "$dir" "$cpus"
+			# shellcheck disable=SC2046 # the arguments are words
+			boot_lives "$dir" "$cpus" $(setting "$scenario" args)
 			collect_lives "$dir"
 		else
 			# shellcheck disable=SC2046 # the arguments are words

@@ -426,8 +426,6 @@ main() {
 	stty -F /dev/ttyS1 raw -echo
 	# shellcheck source=/dev/null
 	[ ! -e $NSD/conf ] || . $NSD/conf
-	# Or all but PREEMPT_RT would wait for expedited ones.
-	echo 1 >/sys/kernel/rcu_normal
 	echo "TAP version 13"
 	say "Linux $(uname -r), $(nproc) CPUs, rcu_normal $(cat /sys/kernel/rcu_normal), up for $(cut -d' ' -f1 /proc/uptime) s"
 	systemctl --failed --no-legend --plain | sed 's/^/# failed unit: /'

@@ -124,12 +124,14 @@ prepare_lives() {
 	cp "$K_CONFIG" "$dir/config"
 }
 
-# boot_lives FOLDER CPUS
+# boot_lives FOLDER CPUS ARGUMENT...
 boot_lives() {
+	local dir=$1 cpus=$2
+	shift 2
 	# It may have been prepared in a subshell, and what that has set is lost.
 	systemd_root
-	boot_systemd "$1" "$2" 2048 "$LIVES_LIMIT" lives_progress
-	rm -f "$1/initrd.cpio" "$1/image"
+	boot_systemd "$dir" "$cpus" 2048 "$LIVES_LIMIT" lives_progress "$@"
+	rm -f "$dir/initrd.cpio" "$dir/image"
 }
 
 main() {

@@ -81,9 +81,13 @@ unpack_drivers() {
 	printf '%s\n' "${SYSTEMD_DRIVERS[@]}" >"$K_ROOT/drivers"
 }
 
+# A kernel that is built here has everything built in.
+has_no_modules() { [[ $K_ROOT == "$K_DIR" ]]; }
+
 # systemd_drivers LINE: those of the kernel that stock_kernel has chosen, beside its other modules.
 systemd_drivers() {
 	local package=linux-image-$K_REL
+	! has_no_modules || return 0
 	! at_least 7.1 "$K_REL" || package=linux-modules-$K_REL
 	lock_cache fetch
 	if [[ $(cat "$K_ROOT/drivers" 2>/dev/null) != "$(printf '%s\n' "${SYSTEMD_DRIVERS[@]}")" ]]; then
@@ -127,12 +131,10 @@ stage_systemd() {
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	cp "$(command -v busybox)" "$root/run/nsd/busybox"
 	cp "$job" "$root/run/nsd/job"
-	# A kernel that is built here has everything built in.
-	if [[ $K_ROOT != "$K_DIR" ]]; then
+	: >"$root/modules.list"
+	if ! has_no_modules; then
 		stage_modules "$root"
 		stage_module_tree "$root/run"
-	else
-		: >"$root/modules.list"
 	fi
 	for unit in "${SYSTEMD_MASKED[@]}"; do
 		ln -s /dev/null "$units/$unit"

@@ -298,7 +298,7 @@ static void second_look(struct callback_head *look)
 
 /*
  * Task work is last in, first out: the second look is behind what there is, and before the
- * shutdowns, which may hang, with a reference to each mount that is held.
+ * shutdowns: one that hangs must not keep what others hold.
  */
 static void first_look(struct callback_head *look)
 {
