@@ -8,9 +8,9 @@
  *
  * What hangs here, and why: a FUSE file system whose daemon does not answer, be it
  * a ustat(2) or the writeback of an inode.  The kernel holds the superblock's s_umount
- * while it asks, so whoever shuts the file system down waits for that, and nobody can
- * kill him; with writeback already who closes the file does.  The first takes a user
- * namespace, and no privilege; hang.h has another that takes root.
+ * while it asks the first, so whoever shuts the file system down waits for that, and who
+ * closes a file that is dirty waits for the second.  Nobody can kill them.  The first
+ * takes a user namespace, and no privilege; hang.h has another that takes root.
  */
 #include "gp.h"
 #include "hang.h"
@@ -21,6 +21,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -60,11 +61,12 @@ static int let_hang_no_more(void)
 enum holder {
 	/* A task that asks how full it is. */
 	BY_TASK,
-/* Who attacks: a task without privilege, in a user namespace of its own; or root, BY_WRITEBACK. */
+	/* The same, and an io_uring has a file of it, so that it is the kernel who closes that. */
 	BY_RING,
 	/*
-	 * The kernel's thread that writes inodes back.  It has no id in a user namespace,
-	 * and FUSE asks nothing for who has none: this one takes root.
+	 * A dirty file of an io_uring's: who closes a file of his own hangs before he leaves.
+	 * The kernel's threads have no id in a user namespace, and FUSE asks nothing for who
+	 * has none, so this one takes root.
 	 */
 	BY_WRITEBACK,
 };
@@ -166,16 +168,16 @@ static const char *attack_needs(void)
 	return NULL;
 }
 
-static int ring_setup(void)
+static int ring_setup(struct io_uring_params *params)
 {
-	struct io_uring_params params = { .flags = 0 };
-
-	return syscall(SYS_io_uring_setup, 1, &params);
+	memset(params, 0, sizeof(*params));
+	return syscall(SYS_io_uring_setup, 1, params);
 }
 
 static const char *attack_needs_ring(void)
 {
-	int ring = ring_setup();
+	struct io_uring_params params;
+	int ring = ring_setup(&params);
 
 	if (ring < 0)
 		return "no io_uring here, or not for everybody";
@@ -233,6 +235,25 @@ static unsigned int device_of_mount(const char *mnt)
 	return dev;
 }
 
+/* Has it a file that is locked? */
+static bool is_locked(unsigned int dev)
+{
+	unsigned int ma, mi;
+	bool found = false;
+	char line[256];
+	FILE *file;
+
+	file = fopen("/proc/locks", "r");
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%*d: FLOCK %*s %*s %*d %x:%x:", &ma, &mi) == 2 &&
+		    makedev(ma, mi) == dev)
+			found = true;
+	fclose(file);
+	return found;
+}
+
 #define SILENT_MNT "/tmp"
 
 static int open_silent(struct silent *silent)
@@ -260,13 +281,37 @@ static int mount_silent(struct silent *silent)
 #define SILENT_ID	2
 #define SILENT_SIZE	4096
 
-static int give_to_ring(int fd)
+/* The ring has the file then, and nobody else. */
+static int give_to_ring(int ring, int fd)
 {
-	int ring = ring_setup();
-
 	CHECK(ring >= 0);
 	CHECK(!syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, &fd, 1));
 	return close(fd);
+}
+
+/* Write a page to the file that the ring has: its first request, and its only one. */
+static int write_by_ring(int ring, const struct io_uring_params *params)
+{
+	char page[SILENT_SIZE] = "";
+	struct iovec iov = { .iov_base = page, .iov_len = sizeof(page) };
+	size_t size = params->cq_off.cqes + params->cq_entries * sizeof(struct io_uring_cqe);
+	struct io_uring_sqe *sqe;
+	char *rings;
+
+	CHECK(params->features & IORING_FEAT_SINGLE_MMAP);
+	rings = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	sqe = mmap(NULL, sizeof(*sqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+	CHECK(rings != MAP_FAILED && sqe != MAP_FAILED);
+	*sqe = (struct io_uring_sqe) {
+		.opcode = IORING_OP_WRITEV,
+		.flags = IOSQE_FIXED_FILE,
+		.addr = (uintptr_t)&iov,
+		.len = 1,
+	};
+	__atomic_store_n((uint32_t *)(rings + params->sq_off.tail), 1, __ATOMIC_RELEASE);
+	CHECK(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1);
+	CHECK(((struct io_uring_cqe *)(rings + params->cq_off.cqes))->res == sizeof(page));
+	return 0;
 }
 
 /* A copy of the daemon's file would keep the connection when the daemon is gone. */
@@ -282,20 +327,21 @@ static void close_files_but(int keep)
 static int use_silent(void *arg)
 {
 	struct silent *silent = arg;
-	int err = mount_silent(silent), fd = -1;
-	char page[SILENT_SIZE] = "";
+	struct io_uring_params params;
+	int err = mount_silent(silent), ring, fd;
 
 	CHECK(!nsp_tell(silent->mounted[1], !err));
 	CHECK(!err);
 	close_files_but(silent->go[0]);
 	if (silent->by != BY_TASK) {
 		fd = open(SILENT_FILE, O_RDWR | O_CREAT, 0600);
-		CHECK(fd >= 0);
+		/* It goes when the file is closed, before anything is written. */
+		CHECK(fd >= 0 && !flock(fd, LOCK_EX));
+		ring = ring_setup(&params);
+		CHECK(!give_to_ring(ring, fd));
 	}
-	if (silent->by == BY_RING)
-		CHECK(!give_to_ring(fd));
 	if (silent->by == BY_WRITEBACK) {
-		CHECK(write(fd, page, sizeof(page)) == sizeof(page));
+		CHECK(!write_by_ring(ring, &params));
 		/* Nobody makes folders here: it says that the file is dirty. */
 		CHECK(mkdir(SILENT_FOLDER, 0700));
 	}
@@ -309,10 +355,7 @@ static int ask_silent(void *arg)
 	char buf[256];
 
 	close_files_but(-1);
-	if (silent->by == BY_WRITEBACK)
-		sync();
-	else
-		syscall(SYS_ustat, silent->dev, buf);
+	syscall(SYS_ustat, silent->dev, buf);
 	return 0;
 }
 
@@ -421,9 +464,11 @@ static int silent_begin(struct silent *silent)
 	CHECK(nsp_hear(silent->mounted[0]) == 1);
 	CHECK(!silent_until(silent, last[silent->by], &header));
 	CHECK(!silent_answer(silent, &header));
+	if (silent->by == BY_WRITEBACK)
+		return 0;
 	silent->asker = nsp_start(ask_silent, silent);
 	CHECK(silent->asker > 0);
-	/* Then somebody is, and cannot be killed any more. Who writes back may have come before. */
+	/* Then somebody is, and cannot be killed any more. */
 	while (!silent->inside) {
 		CHECK(!fuse_read_request(silent->fuse, &header));
 		CHECK(!silent_answer(silent, &header));
@@ -493,10 +538,11 @@ static int silent_abort(struct silent *silent)
 	return close(silent->fuse);
 }
 
-/* After that. Who asks by sync(2) has to have gone through all of them. */
+/* After that. */
 static int silent_end(struct silent *silent)
 {
-	CHECK(!nsp_wait(silent->asker) && !nsp_wait(silent->user));
+	CHECK(!silent->asker || !nsp_wait(silent->asker));
+	CHECK(!nsp_wait(silent->user));
 	close(silent->mounted[0]);
 	close(silent->mounted[1]);
 	close(silent->go[0]);
@@ -605,11 +651,15 @@ static int attack_by_many(struct attack *attack)
 	for (i = 0; i < attack->n; i++) {
 		silents[i].by = attack->by;
 		CHECK(!silent_begin(&silents[i]));
+		CHECK(attack->by == BY_TASK || is_locked(silents[i].dev));
 		CHECK(!silent_leave(&silents[i]));
+		/* The kernel closes one file after the other, and gets no farther than the first. */
+		while (!i && attack->by == BY_WRITEBACK && is_locked(silents[i].dev))
+			sched_yield();
 	}
 	CHECK(!attack_is_on(attack));
 	for (i = 0; i < attack->n; i++)
-		CHECK(attack->by == BY_RING || !is_over(silents[i].user));
+		CHECK(attack->by != BY_TASK || !is_over(silents[i].user));
 	for (i = 0; i < attack->n; i++)
 		CHECK(!silent_abort(&silents[i]));
 	for (i = 0; i < attack->n; i++)
@@ -624,7 +674,7 @@ static void run_many(struct __test_metadata *_metadata, FIXTURE_DATA(attacks) *s
 	self->attack.by = by;
 	self->attack.n = nsp_env("NSPROXY_TEST_HANGS", 130);
 	ASSERT_EQ(0, attack_start(&self->attack));
-	if (by == BY_RING)
+	if (by != BY_TASK)
 		EXPECT_ONLY_FLUSH_WAITS();
 	else
 		EXPECT_NOBODY_WAITS();
@@ -637,18 +687,18 @@ TEST_F_TIMEOUT(attacks, many_do_not_answer, NSP_TIMEOUT)
 	run_many(_metadata, self, BY_TASK);
 }
 
-/* sync(2) is anybody's, and has the kernel's threads begin. */
-TEST_F_TIMEOUT(attacks, many_are_written_back, NSP_TIMEOUT)
-{
-	NEEDS(attack_needs_hands(variant->mode));
-	run_many(_metadata, self, BY_WRITEBACK);
-}
-
 /* Then it is not the user who hangs, but who puts what the ring had. */
 TEST_F_TIMEOUT(attacks, many_had_a_ring, NSP_TIMEOUT)
 {
 	NEEDS(attack_needs_ring() ?: attack_needs_fuse());
 	run_many(_metadata, self, BY_RING);
+}
+
+/* And then it is who closes it, before anything is put. */
+TEST_F_TIMEOUT(attacks, many_are_written_back, NSP_TIMEOUT)
+{
+	NEEDS(attack_needs_ring() ?: attack_needs_fuse());
+	run_many(_metadata, self, BY_WRITEBACK);
 }
 
 /*
@@ -946,15 +996,15 @@ static bool lingers(void)
 
 static int attack_by_linger(struct attack *attack)
 {
+	struct io_uring_params params;
 	int ring, sock, peer;
 
 	CHECK(!unshare(CLONE_NEWNET));
 	CHECK(!lo_up());
 	CHECK(!connect_full(&sock, &peer));
-	ring = ring_setup();
-	CHECK(ring >= 0);
-	CHECK(!syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, &sock, 1));
-	CHECK(!close(sock) && !close(ring));
+	ring = ring_setup(&params);
+	CHECK(!give_to_ring(ring, sock));
+	CHECK(!close(ring));
 	while (!lingers())
 		sched_yield();
 	CHECK(!attack_is_on(attack));
