@@ -21,20 +21,7 @@ FIXTURE_VARIANT(accounting)
 	const char *mode;
 };
 
-FIXTURE_VARIANT_ADD(accounting, off)
-{
-	.mode = "off",
-};
-
-FIXTURE_VARIANT_ADD(accounting, safe)
-{
-	.mode = "safe",
-};
-
-FIXTURE_VARIANT_ADD(accounting, all)
-{
-	.mode = "all",
-};
+NSP_MODE_VARIANTS(accounting);
 
 FIXTURE_SETUP(accounting)
 {

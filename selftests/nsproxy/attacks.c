@@ -562,20 +562,7 @@ FIXTURE_VARIANT(attacks)
 	const char *mode;
 };
 
-FIXTURE_VARIANT_ADD(attacks, off)
-{
-	.mode = "off",
-};
-
-FIXTURE_VARIANT_ADD(attacks, safe)
-{
-	.mode = "safe",
-};
-
-FIXTURE_VARIANT_ADD(attacks, all)
-{
-	.mode = "all",
-};
+NSP_MODE_VARIANTS(attacks);
 
 FIXTURE_SETUP(attacks)
 {

@@ -310,20 +310,7 @@ FIXTURE_VARIANT(held)
 	const char *mode;
 };
 
-FIXTURE_VARIANT_ADD(held, off)
-{
-	.mode = "off",
-};
-
-FIXTURE_VARIANT_ADD(held, safe)
-{
-	.mode = "safe",
-};
-
-FIXTURE_VARIANT_ADD(held, all)
-{
-	.mode = "all",
-};
+NSP_MODE_VARIANTS(held);
 
 FIXTURE_SETUP(held)
 {

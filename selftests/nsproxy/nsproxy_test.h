@@ -731,6 +731,15 @@ static inline void nsp_prepare_count(void)
 		nsp_fail_all("cannot count grace periods", gp_error());
 }
 
+/* A variant of the fixture for each mode, which has the mode's name. */
+#define NSP_MODE_VARIANT(fixture, name)					\
+	FIXTURE_VARIANT_ADD(fixture, name) { .mode = #name }
+
+#define NSP_MODE_VARIANTS(fixture)					\
+	NSP_MODE_VARIANT(fixture, off);					\
+	NSP_MODE_VARIANT(fixture, safe);				\
+	NSP_MODE_VARIANT(fixture, all)
+
 #define NSP_TEST_MAIN(prepare)						\
 	static void __attribute__((constructor)) nsp_constructor(void)	\
 	{								\

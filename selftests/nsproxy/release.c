@@ -328,20 +328,7 @@ FIXTURE_VARIANT(shared)
 	const char *mode;
 };
 
-FIXTURE_VARIANT_ADD(shared, off)
-{
-	.mode = "off",
-};
-
-FIXTURE_VARIANT_ADD(shared, safe)
-{
-	.mode = "safe",
-};
-
-FIXTURE_VARIANT_ADD(shared, all)
-{
-	.mode = "all",
-};
+NSP_MODE_VARIANTS(shared);
 
 FIXTURE_SETUP(shared)
 {
@@ -572,20 +559,7 @@ FIXTURE_VARIANT(operation)
 	const char *mode;
 };
 
-FIXTURE_VARIANT_ADD(operation, off)
-{
-	.mode = "off",
-};
-
-FIXTURE_VARIANT_ADD(operation, safe)
-{
-	.mode = "safe",
-};
-
-FIXTURE_VARIANT_ADD(operation, all)
-{
-	.mode = "all",
-};
+NSP_MODE_VARIANTS(operation);
 
 FIXTURE_SETUP(operation)
 {

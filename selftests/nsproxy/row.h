@@ -24,20 +24,7 @@ FIXTURE_VARIANT(fidelity)
 	const char *mode;
 };
 
-FIXTURE_VARIANT_ADD(fidelity, off)
-{
-	.mode = "off",
-};
-
-FIXTURE_VARIANT_ADD(fidelity, safe)
-{
-	.mode = "safe",
-};
-
-FIXTURE_VARIANT_ADD(fidelity, all)
-{
-	.mode = "all",
-};
+NSP_MODE_VARIANTS(fidelity);
 
 /*
  * For the tests to be seen red: NSPROXY_TEST_NO_FLUSH=1 takes mode=all at the

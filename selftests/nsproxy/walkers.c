@@ -58,20 +58,7 @@ FIXTURE_VARIANT(walkers)
 	bool switched;
 };
 
-FIXTURE_VARIANT_ADD(walkers, off)
-{
-	.mode = "off",
-};
-
-FIXTURE_VARIANT_ADD(walkers, safe)
-{
-	.mode = "safe",
-};
-
-FIXTURE_VARIANT_ADD(walkers, all)
-{
-	.mode = "all",
-};
+NSP_MODE_VARIANTS(walkers);
 
 FIXTURE_VARIANT_ADD(walkers, switched)
 {
