@@ -161,9 +161,8 @@ void nsd_unlock_mounts(void)
  * nsd_mount_count - how many references a mount has
  * @m: the mount, with no namespace and under nsd_lock_mounts()
  *
- * May be too high, by what is about to be put. It is never too low.
- *
  * Context: any.
+ * Return: the sum. It may be too high, by what is about to be put, and is never too low.
  */
 int nsd_mount_count(struct mount *m)
 {
@@ -225,6 +224,7 @@ void nsd_mount_drop(struct mount *m)
  * behind, are taken care of by the kernel's own mntput().
  *
  * Context: any.
+ * Return: true if there is nothing but the mount itself.
  */
 bool nsd_mount_is_plain(struct mount *m)
 {
@@ -243,6 +243,7 @@ bool nsd_mount_is_plain(struct mount *m)
  * its file, which is pinned to it.
  *
  * Context: any.
+ * Return: true if there is such a mark, or such accounting.
  */
 bool nsd_mount_is_watched(struct mount *m)
 {
@@ -370,9 +371,8 @@ int nsd_mount_let_walkers_hold(struct mount *m)
  * nsd_mount_is_last - does no mount in a namespace have the same superblock?
  * @m: the mount, with no namespace and under nsd_lock_mounts()
  *
- * If in doubt, the answer is yes.
- *
  * Context: any.
+ * Return: true if there is none, or in doubt.
  */
 bool nsd_mount_is_last(struct mount *m)
 {
