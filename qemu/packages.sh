@@ -164,14 +164,14 @@ main() {
 		die "the job on the disk failed: $(tail -n 1 "$OUT/disk/results"); see $OUT/disk/results"
 	SYSTEMD_ROOT=$OUT/guest.img SYSTEMD_SHARE=on
 	step "making a disk of it" "$OUT/image.log" make_disk "$OUT/root"
-	boot_disk load rt-amd64
+	boot_disk load rt
 	cp "$FIRMWARE_VARIABLES" "$OUT/variables"
 	SYSTEMD_QEMU=(-drive "if=pflash,format=raw,unit=0,readonly=on,file=$FIRMWARE"
 		-drive "if=pflash,format=raw,unit=1,file=$OUT/variables")
-	boot_disk refuse rt-amd64 module.sig_enforce=1 efi=runtime
-	boot_disk enforce rt-amd64 module.sig_enforce=1 efi=runtime
+	boot_disk refuse rt module.sig_enforce=1 efi=runtime
+	boot_disk enforce rt module.sig_enforce=1 efi=runtime
 	SYSTEMD_QEMU=()
-	boot_disk update cloud-amd64
+	boot_disk update cloud
 	rm "$SYSTEMD_ROOT"
 	note ""
 	cat "$OUT"/{disk,load,refuse,enforce,update}/results | grep -E '^(not )?ok '
