@@ -28,7 +28,7 @@ source "$QEMU_DIR/lives.sh"
 OUT=$OUT_DIR/check
 RESULTS=results.ktap
 # The longest goes first, since several run at a time.
-DEFAULT=(DEBUG STOCK-RT STOCK SMP SMP1 UP)
+DEFAULT=(DEBUG STOCK-RT STOCK SMP UP)
 KERNEL=${KERNEL:-$DEFAULT_LINE}
 TREE=${TREE:-}
 # How the check of the packages ended, where there was one.
@@ -379,7 +379,7 @@ main() {
 	esac
 	if [[ ${1:-} != --controls ]]; then
 		# Debug kernels are built of one line.
-		[[ $KERNEL == 6.1 ]] || DEFAULT=(STOCK-RT STOCK SMP SMP1 UP)
+		[[ $KERNEL == 6.1 ]] || DEFAULT=(STOCK-RT STOCK SMP UP)
 		if [[ $ARCH != x86 ]]; then
 			DEFAULT=(STOCK-RT STOCK)
 			[[ $KERNEL != 6.12 ]] || DEFAULT+=(SMP SMP1)
@@ -399,7 +399,7 @@ main() {
 		# and a tree's control is what it does unpatched.
 		[[ -z ${SCENARIOS:-}$TREE ]] || which=
 		if [[ ${1:-} == --all && -z ${SCENARIOS:-}$TREE ]]; then
-			runs+=(CLIENTS@6.1 LIVES@6.1 KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
+			runs+=(SMP1@6.1 CLIENTS@6.1 LIVES@6.1 KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
 			for line in 5.10 6.12; do
 				runs+=("LIVES@$line" "STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
 			done
