@@ -640,7 +640,7 @@ static int attack_by_many(struct attack *attack)
 		CHECK(!silent_begin(&silents[i]));
 		CHECK(attack->by == BY_TASK || is_locked(silents[i].dev));
 		CHECK(!silent_leave(&silents[i]));
-		/* The kernel closes one file after the other, and gets no farther than the first. */
+		/* The kernel closes one file after the other, and does not get past the first. */
 		while (!i && attack->by == BY_WRITEBACK && is_locked(silents[i].dev))
 			sched_yield();
 	}
