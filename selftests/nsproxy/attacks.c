@@ -235,25 +235,6 @@ static unsigned int device_of_mount(const char *mnt)
 	return dev;
 }
 
-/* Has it a file that is locked? */
-static bool is_locked(unsigned int dev)
-{
-	unsigned int ma, mi;
-	bool found = false;
-	char line[256];
-	FILE *file;
-
-	file = fopen("/proc/locks", "r");
-	if (!file)
-		return false;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%*d: FLOCK %*s %*s %*d %x:%x:", &ma, &mi) == 2 &&
-		    makedev(ma, mi) == dev)
-			found = true;
-	fclose(file);
-	return found;
-}
-
 #define SILENT_MNT "/tmp"
 
 static int open_silent(struct silent *silent)
@@ -280,6 +261,30 @@ static int mount_silent(struct silent *silent)
 #define SILENT_FOLDER SILENT_MNT "/folder"
 #define SILENT_ID	2
 #define SILENT_SIZE	4096
+
+static long count_lines(const char *path, const char *what)
+{
+	char line[1024];
+	FILE *file;
+	long n = 0;
+
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		n += !!strstr(line, what);
+	fclose(file);
+	return n;
+}
+
+/* Is its file locked? */
+static bool is_locked(unsigned int dev)
+{
+	char file[32];
+
+	snprintf(file, sizeof(file), " %02x:%02x:%d ", major(dev), minor(dev), SILENT_ID);
+	return count_lines("/proc/locks", file) > 0;
+}
 
 /* The ring has the file then, and nobody else. */
 static int give_to_ring(int ring, int fd)
@@ -856,21 +861,6 @@ static int attack_by_refused(struct attack *attack)
 	for (i = 0; i < attack->n; i++)
 		CHECK(nsp_wait(pids[i]) == 0 || i % 4 == 0);
 	return nsp_end(first);
-}
-
-static long count_lines(const char *path, const char *what)
-{
-	char line[1024];
-	FILE *file;
-	long n = 0;
-
-	file = fopen(path, "r");
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		n += !!strstr(line, what);
-	fclose(file);
-	return n;
 }
 
 static int trace_barriers(const char *instance)

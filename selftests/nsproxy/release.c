@@ -1179,15 +1179,8 @@ FIXTURE_VARIANT(outlast)
 	const char *mode;
 };
 
-FIXTURE_VARIANT_ADD(outlast, safe)
-{
-	.mode = "safe",
-};
-
-FIXTURE_VARIANT_ADD(outlast, all)
-{
-	.mode = "all",
-};
+NSP_MODE_VARIANT(outlast, safe);
+NSP_MODE_VARIANT(outlast, all);
 
 FIXTURE_SETUP(outlast)
 {
