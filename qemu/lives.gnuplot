@@ -12,7 +12,10 @@ set style fill solid border -1
 set boxwidth 1
 set grid ytics
 set xtics rotate by -30
-set key outside right top
+set key at screen 0.99, screen 0.95
+set lmargin 10
+set rmargin 16
+set bmargin 6
 
 modes = "stock expedited safe all"
 of(mode, column) = sprintf("<awk -F'\t' '$2 == \"%s\" { print $1 \"\t\" $%d }' '%s'", mode, column, lives)
@@ -23,10 +26,10 @@ set title "Lives on " . name
 set logscale y
 set ylabel "ms"
 plot for [mode in modes] of(mode, 6) using 2:xtic(1) title mode
-unset logscale y
 unset title
 unset key
+# Nobody waits where there is no bar.
 set ylabel "grace periods waited for"
-set yrange [0:*]
+set yrange [0.5:100]
 plot for [mode in modes] of(mode, 4) using 2:xtic(1) title mode
 unset multiplot

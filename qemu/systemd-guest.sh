@@ -11,7 +11,7 @@
 # shellcheck disable=SC2034
 
 SYSTEMD_PACKAGES=(systemd systemd-sysv dbus udev dmsetup e2fsprogs iproute2 iptables util-linux
-	kmod runc crun podman netavark bubblewrap uidmap fuse-overlayfs procps systemd-container)
+	kmod runc crun podman netavark bubblewrap uidmap fuse-overlayfs procps stress-ng systemd-container)
 SYSTEMD_MEGABYTES=1280
 
 # The modules that the initrd needs for its root, and those that programs ask
