@@ -3,9 +3,8 @@
  * Programs that people use namespaces by.  Each of them does what it is asked
  * to, which shows in the exit code of what it runs, and nothing is left of the
  * namespaces that it made, in mode all after a flush: a disk that was mounted in
- * all of them can be opened exclusively once it is unmounted here.
- *
- * What they wait for until then, release and nsmeasure tell.
+ * all of them can be opened exclusively once it is unmounted here.  The grace
+ * periods that they wait for are counted.
  */
 #include "disk.h"
 #include "namespaces.h"
@@ -60,19 +59,33 @@ static const char *needs(char *program, char *option)
 		return "no /dev/loop-control: this kernel has no loop devices";
 	if (!disk_has_filesystem("ext2") && !disk_has_filesystem("ext4"))
 		return "this kernel has neither ext2 nor ext4";
-	if (!run_into("/dev/null", (char *const []){ program, option, NULL }))
-		return NULL;
 	snprintf(reason, sizeof(reason), "no %s here", program);
-	return reason;
+	if (run_into("/dev/null", (char *const []){ program, option, NULL }))
+		return reason;
+	return gp_possible() ? NULL : "no ftrace here to count by";
 }
 
-/* Is there anything that a flush is for? */
-static bool needs_flush(void)
+static bool mode_is(const char *name)
 {
-	char mode[32];
+	char mode[32] = "off";
 
-	return nsp_present() && !nsp_get(NSP_DIR "/mode", mode, sizeof(mode)) &&
-	       !strcmp(mode, "all");
+	return (!nsp_present() || !nsp_get(NSP_DIR "/mode", mode, sizeof(mode))) &&
+	       !strcmp(mode, name);
+}
+
+/* On stock each of these waits for grace periods, and with the module nobody does. */
+static int live_and_count(int (*life)(void))
+{
+	bool waits = mode_is("off");
+	long gps;
+
+	CHECK(!gp_begin());
+	CHECK(!life());
+	gps = gp_end();
+	if (gps >= 0 && waits == (gps > 0))
+		return 0;
+	fprintf(stderr, "# %ld grace periods: %s\n", gps, gps < 0 ? gp_error() : gp_calls());
+	return 1;
 }
 
 static int live(const struct disk *disk, int (*life)(void))
@@ -83,8 +96,8 @@ static int live(const struct disk *disk, int (*life)(void))
 	CHECK(!mkdir("/tmp/mnt", 0700));
 	for (i = 0; i < ROUNDS; i++) {
 		CHECK(!mount(disk->dev, "/tmp/mnt", type, 0, NULL));
-		CHECK(!life());
-		CHECK(!needs_flush() || !nsp_flush());
+		CHECK(!live_and_count(life));
+		CHECK(!mode_is("all") || !nsp_flush());
 		CHECK(!umount("/tmp/mnt"));
 		fd = open(disk->dev, O_RDWR | O_EXCL | O_CLOEXEC);
 		CHECK(fd >= 0);
@@ -102,9 +115,11 @@ static int live_often(int (*life)(void))
 	CHECK(!mount("none", "/tmp", "tmpfs", 0, NULL));
 	/* Where ip keeps the names, which a failure would leave there. */
 	CHECK(!mount("none", "/run", "tmpfs", 0, NULL));
+	CHECK(!gp_open());
 	CHECK(!disk_make(&disk, "/tmp"));
 	err = live(&disk, life);
 	disk_drop(&disk);
+	gp_close();
 	return err;
 }
 
