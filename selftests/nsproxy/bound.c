@@ -24,20 +24,9 @@ FIXTURE_VARIANT(flood)
 	long bound;
 };
 
-FIXTURE_VARIANT_ADD(flood, bound_1)
-{
-	.bound = 1,
-};
-
-FIXTURE_VARIANT_ADD(flood, bound_7)
-{
-	.bound = 7,
-};
-
-FIXTURE_VARIANT_ADD(flood, bound_64)
-{
-	.bound = 64,
-};
+FIXTURE_VARIANT_ADD(flood, bound_1) { .bound = 1 };
+FIXTURE_VARIANT_ADD(flood, bound_7) { .bound = 7 };
+FIXTURE_VARIANT_ADD(flood, bound_64) { .bound = 64 };
 
 FIXTURE_SETUP(flood)
 {
@@ -224,29 +213,10 @@ FIXTURE_VARIANT(limit)
 	int flag;
 };
 
-FIXTURE_VARIANT_ADD(limit, mnt)
-{
-	.sysctl = "max_mnt_namespaces",
-	.flag = CLONE_NEWNS,
-};
-
-FIXTURE_VARIANT_ADD(limit, uts)
-{
-	.sysctl = "max_uts_namespaces",
-	.flag = CLONE_NEWUTS,
-};
-
-FIXTURE_VARIANT_ADD(limit, ipc)
-{
-	.sysctl = "max_ipc_namespaces",
-	.flag = CLONE_NEWIPC,
-};
-
-FIXTURE_VARIANT_ADD(limit, cgroup)
-{
-	.sysctl = "max_cgroup_namespaces",
-	.flag = CLONE_NEWCGROUP,
-};
+FIXTURE_VARIANT_ADD(limit, mnt) { .sysctl = "max_mnt_namespaces", .flag = CLONE_NEWNS };
+FIXTURE_VARIANT_ADD(limit, uts) { .sysctl = "max_uts_namespaces", .flag = CLONE_NEWUTS };
+FIXTURE_VARIANT_ADD(limit, ipc) { .sysctl = "max_ipc_namespaces", .flag = CLONE_NEWIPC };
+FIXTURE_VARIANT_ADD(limit, cgroup) { .sysctl = "max_cgroup_namespaces", .flag = CLONE_NEWCGROUP };
 
 FIXTURE_SETUP(limit)
 {

@@ -935,25 +935,10 @@ FIXTURE_VARIANT(left_alone)
 	int (*task)(void *arg);
 };
 
-FIXTURE_VARIANT_ADD(left_alone, exit)
-{
-	.task = mount_and_exit,
-};
-
-FIXTURE_VARIANT_ADD(left_alone, exit_with_file)
-{
-	.task = mount_and_exit_with_file,
-};
-
-FIXTURE_VARIANT_ADD(left_alone, umount)
-{
-	.task = mount_and_umount,
-};
-
-FIXTURE_VARIANT_ADD(left_alone, detach)
-{
-	.task = mount_and_detach,
-};
+FIXTURE_VARIANT_ADD(left_alone, exit) { .task = mount_and_exit };
+FIXTURE_VARIANT_ADD(left_alone, exit_with_file) { .task = mount_and_exit_with_file };
+FIXTURE_VARIANT_ADD(left_alone, umount) { .task = mount_and_umount };
+FIXTURE_VARIANT_ADD(left_alone, detach) { .task = mount_and_detach };
 
 FIXTURE_SETUP(left_alone)
 {

@@ -311,18 +311,7 @@ static inline const char *nsp_needs_mode(const char *mode)
 	{								\
 		const char *mode;					\
 	};								\
-	FIXTURE_VARIANT_ADD(name, off)					\
-	{								\
-		.mode = "off",						\
-	};								\
-	FIXTURE_VARIANT_ADD(name, safe)					\
-	{								\
-		.mode = "safe",						\
-	};								\
-	FIXTURE_VARIANT_ADD(name, all)					\
-	{								\
-		.mode = "all",						\
-	};								\
+	NSP_MODE_VARIANTS(name);						\
 	FIXTURE_SETUP(name)						\
 	{								\
 		if (nsp_needs_mode(variant->mode))			\

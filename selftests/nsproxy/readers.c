@@ -33,29 +33,10 @@ FIXTURE_VARIANT(readers)
 	const char *max_pending;
 };
 
-FIXTURE_VARIANT_ADD(readers, off)
-{
-	.mode = "off",
-	.max_pending = "1024",
-};
-
-FIXTURE_VARIANT_ADD(readers, safe)
-{
-	.mode = "safe",
-	.max_pending = "1024",
-};
-
-FIXTURE_VARIANT_ADD(readers, all)
-{
-	.mode = "all",
-	.max_pending = "1024",
-};
-
-FIXTURE_VARIANT_ADD(readers, all_at_the_bound)
-{
-	.mode = "all",
-	.max_pending = "2",
-};
+FIXTURE_VARIANT_ADD(readers, off) { .mode = "off", .max_pending = "1024" };
+FIXTURE_VARIANT_ADD(readers, safe) { .mode = "safe", .max_pending = "1024" };
+FIXTURE_VARIANT_ADD(readers, all) { .mode = "all", .max_pending = "1024" };
+FIXTURE_VARIANT_ADD(readers, all_at_the_bound) { .mode = "all", .max_pending = "2" };
 
 FIXTURE_SETUP(readers)
 {

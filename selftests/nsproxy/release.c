@@ -133,21 +133,9 @@ FIXTURE_VARIANT(release)
 	 CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWTIME)
 
 #define VARIANTS(kind, mask)						\
-	FIXTURE_VARIANT_ADD(release, kind##_off)			\
-	{								\
-		.mode = "off",						\
-		.flags = mask,						\
-	};								\
-	FIXTURE_VARIANT_ADD(release, kind##_safe)			\
-	{								\
-		.mode = "safe",						\
-		.flags = mask,						\
-	};								\
-	FIXTURE_VARIANT_ADD(release, kind##_all)			\
-	{								\
-		.mode = "all",						\
-		.flags = mask,						\
-	}
+	FIXTURE_VARIANT_ADD(release, kind##_off) { .mode = "off", .flags = mask };	\
+	FIXTURE_VARIANT_ADD(release, kind##_safe) { .mode = "safe", .flags = mask };	\
+	FIXTURE_VARIANT_ADD(release, kind##_all) { .mode = "all", .flags = mask }
 
 VARIANTS(mnt, CLONE_NEWNS);
 VARIANTS(uts, CLONE_NEWUTS);

@@ -28,21 +28,9 @@ FIXTURE_VARIANT(spawn)
 };
 
 #define VARIANTS(name, how)						\
-	FIXTURE_VARIANT_ADD(spawn, name##_off)				\
-	{								\
-		.mode = "off",						\
-		.way = how,						\
-	};								\
-	FIXTURE_VARIANT_ADD(spawn, name##_safe)				\
-	{								\
-		.mode = "safe",						\
-		.way = how,						\
-	};								\
-	FIXTURE_VARIANT_ADD(spawn, name##_all)				\
-	{								\
-		.mode = "all",						\
-		.way = how,						\
-	}
+	FIXTURE_VARIANT_ADD(spawn, name##_off) { .mode = "off", .way = how };		\
+	FIXTURE_VARIANT_ADD(spawn, name##_safe) { .mode = "safe", .way = how };	\
+	FIXTURE_VARIANT_ADD(spawn, name##_all) { .mode = "all", .way = how }
 
 VARIANTS(fork, SPAWN_FORK);
 VARIANTS(vfork, SPAWN_VFORK);
