@@ -38,6 +38,13 @@
 #define PROC_GOES_BY_RCU	false
 #endif
 
+/* RHEL has file systems of later kernels than its version says: 9.3 the ext4 of 6.1. */
+#ifdef RHEL_RELEASE_CODE
+#define OF_ITS_AGE	false
+#else
+#define OF_ITS_AGE	true
+#endif
+
 /*
  * When something is freed cannot be looked up, neither in a header nor at run time,
  * and the fields in question are private to the file systems. So this table, and
@@ -51,7 +58,7 @@ enum {
 	from_5_2	= version >= KERNEL_VERSION(5, 2, 0),
 	from_5_10	= version >= KERNEL_VERSION(5, 10, 0),
 	/* Later 5.15.y may have what 6.1 has. */
-	up_to_5_15_135	= version <= KERNEL_VERSION(5, 15, 135),
+	up_to_5_15_135	= OF_ITS_AGE && version <= KERNEL_VERSION(5, 15, 135),
 	before_6_2	= version < KERNEL_VERSION(6, 2, 0),
 	/* Nor may 6.6.y after this be like it, or 6.2 to 6.5. */
 	on_6_6		= version >= KERNEL_VERSION(6, 6, 0) && version <= KERNEL_VERSION(6, 6, 87),
@@ -126,7 +133,7 @@ static const struct filesystem filesystems[] = {
 	/* The sbi with the tables of characters goes by call_rcu(), in fat_put_super(). */
 	{ "vfat", everywhere }, { "msdos", everywhere },
 	/* The same; what is in between was not read. */
-	{ "exfat", before_6_2 || from_6_9 },
+	{ "exfat", (OF_ITS_AGE && before_6_2) || from_6_9 },
 	/* The same, in time; before, hfsplus_put_super() frees all at once. */
 	{ "hfsplus", from_6_9 },
 	/*
@@ -147,7 +154,7 @@ static const struct filesystem filesystems[] = {
 	{ "fuseblk", on_6_1_192 || from_6_9 },
 	{ "virtiofs", on_6_1_192 || from_6_9 },
 	/* No hooks; since eventfs ->permission() follows sb->s_root, which is NULL then. */
-	{ "tracefs", before_6_2 },
+	{ "tracefs", OF_ITS_AGE && before_6_2 },
 	/* ->permission() (6.1), ->d_hash() (with nocase) read the sbi, freed at once. */
 	{ "ntfs3", on_7_2_13 || from_7_3_4 },
 	{ "ntfs3", everywhere, IF_NO_HOOKS },
