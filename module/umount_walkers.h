@@ -101,9 +101,10 @@ static const struct filesystem filesystems[] = {
 	{ "zonefs", everywhere },
 	/* Before 5.2 some that free the text of a symlink at once. */
 	{ "jffs2", from_5_2 },
-	{ "bpf", everywhere }, /* On 6.12 it frees inodes at once: see fits(). */
-	/* ... and with case folding two hooks, which read sb->s_encoding. */
-	{ "tmpfs", everywhere, FOLDS_CASE },
+	/* Early 4.x frees them in ->evict_inode(); on 6.12 inodes go at once: see fits(). */
+	{ "bpf", from_5_2 },
+	/* ... and with case folding, since 6.13, two hooks, which read sb->s_encoding. */
+	{ "tmpfs", everywhere, before_6_13 ? 0 : FOLDS_CASE },
 	/* ... with encryption one, which reads d_flags. */
 	{ "f2fs", everywhere, FOLDS_CASE }, { "ubifs", from_5_2 },
 	{ "bcachefs", on_6_12, FOLDS_CASE },
@@ -129,11 +130,11 @@ static const struct filesystem filesystems[] = {
 	 * ->permission() reads the inode's glock: gfs2_glock_dealloc() is an RCU callback.
 	 * Before, it follows ->i_gl without a look whether that is gone.
 	 */
-	{ "gfs2", from_5_10 },
+	{ "gfs2", on_6_1_192 || from_6_9 },
 	/* The sbi with the tables of characters goes by call_rcu(), in fat_put_super(). */
 	{ "vfat", everywhere }, { "msdos", everywhere },
-	/* The same; what is in between was not read. */
-	{ "exfat", (OF_ITS_AGE && before_6_2) || from_6_9 },
+	/* The same; what is in between was not read, and 5.4's is another, in staging. */
+	{ "exfat", (OF_ITS_AGE && from_5_10 && before_6_2) || from_6_9 },
 	/* The same, in time; before, hfsplus_put_super() frees all at once. */
 	{ "hfsplus", from_6_9 },
 	/*
@@ -177,7 +178,7 @@ static bool is_in_tree(const struct super_block *sb)
 	/* free_module() waits for readers of another kind than walkers are. */
 	return false;
 #endif
-	return !(owner->taints & BIT(TAINT_OOT_MODULE));
+	return !(owner->taints & (BIT(TAINT_OOT_MODULE) | BIT(TAINT_CRAP)));
 }
 
 /* What the VFS itself, or a security module, reads of the superblock in RCU mode. */
@@ -204,7 +205,8 @@ static bool folds_case(const struct super_block *sb)
 #if !IS_ENABLED(CONFIG_UNICODE)
 	return false;
 #elif defined(NO_SB_ENCODING)
-	return sb->s_root->d_flags & (DCACHE_OP_HASH | DCACHE_OP_COMPARE);
+	/* Android's ext4 and f2fs set the hooks dentry by dentry. */
+	return true;
 #else
 	return sb->s_encoding;
 #endif

@@ -47,12 +47,22 @@ static void flush_dead(struct work_struct *unused)
 
 static DECLARE_WORK(flush_dead_work, flush_dead);
 
+/* The first kinds are namespaces; this one may come later. */
+static bool is_namespace(enum ucount_type type)
+{
+#ifdef CONFIG_TIME_NS
+	if (type == UCOUNT_TIME_NAMESPACES)
+		return true;
+#endif
+	return type <= UCOUNT_CGROUP_NAMESPACES;
+}
+
 /* Where nobody may be let in, or wait, there is nothing to wait for. */
 static bool may_wait(const struct user_namespace *ns, enum ucount_type type)
 {
 	while (ns && READ_ONCE(ns->ucount_max[type]) > 0)
 		ns = ns->parent;
-	return !ns && type <= UCOUNT_TIME_NAMESPACES && !(current->flags & PF_KTHREAD) &&
+	return !ns && is_namespace(type) && !(current->flags & PF_KTHREAD) &&
 	       nsproxy_defer_enabled();
 }
 
