@@ -262,28 +262,13 @@ static int mount_silent(struct silent *silent)
 #define SILENT_ID	2
 #define SILENT_SIZE	4096
 
-static long count_lines(const char *path, const char *what)
-{
-	char line[1024];
-	FILE *file;
-	long n = 0;
-
-	file = fopen(path, "r");
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		n += !!strstr(line, what);
-	fclose(file);
-	return n;
-}
-
 /* Is its file locked? */
 static bool is_locked(unsigned int dev)
 {
 	char file[32];
 
 	snprintf(file, sizeof(file), " %02x:%02x:%d ", major(dev), minor(dev), SILENT_ID);
-	return count_lines("/proc/locks", file) > 0;
+	return nsp_count_lines("/proc/locks", file) > 0;
 }
 
 /* The ring has the file then, and nobody else. */
@@ -900,7 +885,7 @@ TEST_F_TIMEOUT(attacks, many_are_refused, NSP_TIMEOUT)
 	asked = nsp_num("stats/flush_ucount") - asked;
 	EXPECT_EQ(0, attack_end(&self->attack));
 	snprintf(path, sizeof(path), "%s/trace", instance);
-	barriers = count_lines(path, ": rcu_barrier");
+	barriers = nsp_count_lines(path, ": rcu_barrier");
 	snprintf(path, sizeof(path), "%s/current_tracer", instance);
 	EXPECT_EQ(0, nsp_put(path, "nop"));
 	EXPECT_EQ(0, rmdir(instance));

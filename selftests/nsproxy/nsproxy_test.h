@@ -114,6 +114,22 @@ static inline int nsp_set_num(const char *knob, long value)
 	return nsp_set(knob, text);
 }
 
+/* In how many lines of a file does @what stand?  -1 if there is no such file. */
+static inline long nsp_count_lines(const char *path, const char *what)
+{
+	char line[1024];
+	FILE *file;
+	long n = 0;
+
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		n += !!strstr(line, what);
+	fclose(file);
+	return n;
+}
+
 /* Read a number: itself or a negative errno. */
 static inline long nsp_num(const char *knob)
 {
@@ -734,6 +750,12 @@ static inline void nsp_prepare_count(void)
 /* A variant of the fixture for each mode, which has the mode's name. */
 #define NSP_MODE_VARIANT(fixture, name)					\
 	FIXTURE_VARIANT_ADD(fixture, name) { .mode = #name }
+
+/* The same, NAME_off and so on, with more than the mode. */
+#define NSP_MODE_VARIANTS_WITH(fixture, name, ...)			\
+	FIXTURE_VARIANT_ADD(fixture, name##_off) { .mode = "off", __VA_ARGS__ };	\
+	FIXTURE_VARIANT_ADD(fixture, name##_safe) { .mode = "safe", __VA_ARGS__ };	\
+	FIXTURE_VARIANT_ADD(fixture, name##_all) { .mode = "all", __VA_ARGS__ }
 
 #define NSP_MODE_VARIANTS(fixture)					\
 	NSP_MODE_VARIANT(fixture, off);					\

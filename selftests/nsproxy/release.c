@@ -132,10 +132,7 @@ FIXTURE_VARIANT(release)
 	(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET |	\
 	 CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWTIME)
 
-#define VARIANTS(kind, mask)						\
-	FIXTURE_VARIANT_ADD(release, kind##_off) { .mode = "off", .flags = mask };	\
-	FIXTURE_VARIANT_ADD(release, kind##_safe) { .mode = "safe", .flags = mask };	\
-	FIXTURE_VARIANT_ADD(release, kind##_all) { .mode = "all", .flags = mask }
+#define VARIANTS(kind, mask) NSP_MODE_VARIANTS_WITH(release, kind, .flags = mask)
 
 VARIANTS(mnt, CLONE_NEWNS);
 VARIANTS(uts, CLONE_NEWUTS);

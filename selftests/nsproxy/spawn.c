@@ -27,10 +27,7 @@ FIXTURE_VARIANT(spawn)
 	enum spawn_way way;
 };
 
-#define VARIANTS(name, how)						\
-	FIXTURE_VARIANT_ADD(spawn, name##_off) { .mode = "off", .way = how };		\
-	FIXTURE_VARIANT_ADD(spawn, name##_safe) { .mode = "safe", .way = how };	\
-	FIXTURE_VARIANT_ADD(spawn, name##_all) { .mode = "all", .way = how }
+#define VARIANTS(name, how) NSP_MODE_VARIANTS_WITH(spawn, name, .way = how)
 
 VARIANTS(fork, SPAWN_FORK);
 VARIANTS(vfork, SPAWN_VFORK);

@@ -31,19 +31,9 @@ static int switch_modes(void *arg)
 	return 0;
 }
 
-static int count_mounts(const char *dir)
+static long count_mounts(const char *dir)
 {
-	char line[1024];
-	int n = 0;
-	FILE *file;
-
-	file = fopen("/proc/self/mountinfo", "r");
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		n += !!strstr(line, dir);
-	fclose(file);
-	return n;
+	return nsp_count_lines("/proc/self/mountinfo", dir);
 }
 
 FIXTURE(walkers)
