@@ -30,6 +30,6 @@ unset title
 unset key
 # Nobody waits where there is no bar.
 set ylabel "grace periods waited for"
-set yrange [0.5:100]
+set yrange [0.5:*]
 plot for [mode in modes] of(mode, 4) using 2:xtic(1) title mode
 unset multiplot
