@@ -121,7 +121,7 @@ void nsd_replace_free_mnt_ns(struct mnt_namespace *ns)
 
 	free_what_shows(ns);
 	if (!nsproxy_defer_queue_light(room_in(ns))) {
-		synchronize_rcu_expedited();
+		nsd_synchronize_rcu();
 		free_memory(ns);
 	}
 	srcu_read_unlock(&nsd_hook_srcu, idx);

@@ -445,7 +445,7 @@ static void wait_for_all(struct hlist_head *list)
 
 	if (hlist_empty(list))
 		return;
-	synchronize_rcu_expedited();
+	nsd_synchronize_rcu();
 	hlist_for_each_safe(node, next, list) {
 		m = nsd_mount_of_umount(node);
 		if (atomic_read(&nr_left))

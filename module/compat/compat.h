@@ -40,6 +40,13 @@
 #define nsd_call_rcu call_rcu
 #endif
 
+/* Where a task has to wait after all, as its kernel's own umount(2) would. */
+#ifdef NSD_HAVE_RCU_SCHED
+#define nsd_synchronize_rcu synchronize_rcu
+#else
+#define nsd_synchronize_rcu synchronize_rcu_expedited
+#endif
+
 /*
  * What ftrace hands over. Where it can pass the arguments alone, asking for no
  * more spares every call the saving and restoring of all registers and flags;
