@@ -804,15 +804,18 @@ static const char *const hung_task_values[] = { "1", "0", "0" };
  */
 static void wait_for_khungtaskd(struct __test_metadata *_metadata, pid_t pid)
 {
-	char saved[ARRAY_SIZE(hung_task_knobs)][32], path[160], event[160], what[32];
-	bool seen = false;
-	char *trace;
+	char saved[ARRAY_SIZE(hung_task_knobs)][32], path[160], event[160], what[32], line[256];
+	FILE *events;
 	size_t i;
 
 	snprintf(event, sizeof(event), "%s/events/sched/sched_process_hang/enable",
 		 gp_tracing());
 	if (access(HUNG_TASK "timeout_secs", F_OK) || access(event, F_OK))
 		return;
+	/* To read "trace" stops tracing for a while up to Linux 5.8, and most of the time. */
+	snprintf(path, sizeof(path), "%s/trace_pipe", gp_tracing());
+	events = fopen(path, "re");
+	ASSERT_NE(NULL, events);
 	ASSERT_EQ(0, nsp_put(event, "1"));
 	for (i = 0; i < ARRAY_SIZE(hung_task_knobs); i++) {
 		snprintf(path, sizeof(path), HUNG_TASK "%s", hung_task_knobs[i]);
@@ -823,14 +826,11 @@ static void wait_for_khungtaskd(struct __test_metadata *_metadata, pid_t pid)
 		snprintf(path, sizeof(path), HUNG_TASK "%s", hung_task_knobs[i]);
 		ASSERT_EQ(0, nsp_put(path, hung_task_values[i]));
 	}
-	snprintf(path, sizeof(path), "%s/trace", gp_tracing());
 	snprintf(what, sizeof(what), "pid=%d\n", (int)pid);
-	while (!seen) {
-		nap();
-		trace = slurp(path);
-		seen = trace && strstr(trace, what);
-		free(trace);
-	}
+	do {
+		ASSERT_NE(NULL, fgets(line, sizeof(line), events));
+	} while (!strstr(line, what));
+	fclose(events);
 	for (i = 0; i < ARRAY_SIZE(hung_task_knobs); i++) {
 		snprintf(path, sizeof(path), HUNG_TASK "%s", hung_task_knobs[i]);
 		EXPECT_EQ(0, nsp_put(path, saved[i]));
