@@ -41,6 +41,9 @@ x86 | x86_64)
 	CONSOLE_TTY=ttyS0
 	RESULTS_TTY=ttyS1
 	RESULTS_PORT=(-serial chardev:results)
+	# The disk of a guest that is a whole Debian, and what drives it; see boot_systemd.
+	ROOT_DISK=pmem0
+	ROOT_MODULES=(nfit nd_pmem)
 	# A kernel does not wait long enough for the timer of a machine that is busy.
 	ARCH_ARGS=(no5lvl no_timer_check)
 	COUNTED_ARGS=(tsc=reliable)
@@ -64,6 +67,8 @@ arm64)
 	# The machine has one port of its own, and that is the console.
 	RESULTS_TTY=ttyS0
 	RESULTS_PORT=(-device "pci-serial,chardev=results")
+	ROOT_DISK=vda
+	ROOT_MODULES=(virtio_pci virtio_blk)
 	ARCH_ARGS=()
 	COUNTED_ARGS=()
 	export ARCH CROSS_COMPILE
@@ -498,12 +503,11 @@ guest_busybox() {
 	BUSYBOX=$(command -v busybox)
 	[[ $ARCH != x86 ]] || return 0
 	BUSYBOX=$dir/bin/busybox
+	[[ ! -e $BUSYBOX ]] || return 0
 	lock_cache fetch
-	if [[ ! -e $BUSYBOX ]]; then
-		apt_for bookworm
-		HINT=$NETWORK_HINT step "fetching busybox" "$CACHE/log/fetch-busybox.log" fetch_debs busybox-static
-		dpkg-deb -x "$(newest_deb busybox-static)" "$dir"
-	fi
+	apt_for bookworm
+	HINT=$NETWORK_HINT step "fetching busybox" "$CACHE/log/fetch-busybox.log" fetch_debs busybox-static
+	dpkg-deb -x "$(newest_deb busybox-static)" "$dir"
 	unlock_cache
 }
 
@@ -688,7 +692,7 @@ boot() {
 	{
 		# The limits are from outside, for a guest that can no longer
 		# end itself, or that writes without end.
-		ulimit -f 65536
+		ulimit -f "${GUEST_WRITES:-65536}"
 		rc=0
 		timeout --foreground --kill-after=10 "$limit" \
 			"${QEMU[@]}" -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" \

@@ -211,7 +211,7 @@ count() {
 			above = 1
 		else if (above && via[now] == "")
 			via[now] = $2
-		if ($2 ~ /^(__(x64|ia32)_sys|ksys|__sys)_/ && place[now] == "")
+		if ($2 ~ /^(__(x64|ia32|arm64)_sys|ksys|__sys)_/ && place[now] == "")
 			place[now] = substr($2, match($2, /sys_/) + 4)
 		else if ($2 == "task_work_run" && place[now] == "")
 			place[now] = "return to user space"
@@ -463,7 +463,7 @@ all_lives() {
 
 main() {
 	local mode event normal
-	stty -F /dev/ttyS1 raw -echo
+	stty -F /dev/stdout raw -echo
 	# shellcheck source=/dev/null
 	[ ! -e $NSD/conf ] || . $NSD/conf
 	echo "TAP version 13"

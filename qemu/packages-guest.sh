@@ -44,7 +44,7 @@ built() {
 	status=$(dkms status)
 	echo "$status"
 	for kernel in "$@"; do
-		grep -qx "$MODULE/$version, $kernel, x86_64: installed" <<<"$status" || return
+		grep -qx "$MODULE/$version, $kernel, $(uname -m): installed" <<<"$status" || return
 	done
 	[ "$(wc -l <<<"$status")" = $# ]
 }
@@ -134,6 +134,18 @@ run_load() {
 	sed -i 's/^#options nsproxy_defer mode=safe/options nsproxy_defer mode=all/' /etc/modprobe.d/nsproxy-defer-dkms.conf
 }
 
+# All of it in one boot.
+run_native() {
+	holds "the packages install, where there is no kernel for them" install $NSD/debs/*.deb
+	holds "nothing is built" built_nothing
+	holds "a kernel comes" headers "$RT"
+	holds "and has the module" built 1.0.0 "$RT"
+	run_load
+	holds "a purge while it is loaded" purge
+	holds "takes it out of the kernel" not loaded
+	holds "and leaves nothing" nothing_left
+}
+
 # A kernel that takes no module with a key that it does not know.
 run_refuse() {
 	holds "the module is not loaded at boot" not loaded
@@ -175,7 +187,7 @@ run_update() {
 	holds "and leaves nothing" nothing_left
 }
 
-[ "$BOOT" = disk ] || stty -F /dev/ttyS1 raw -echo
+[ "$BOOT" = disk ] || stty -F /dev/stdout raw -echo
 [ "$BOOT" = disk ] || systemctl --failed --no-legend --plain | sed 's/^/# failed unit: /'
 "run_$BOOT"
 echo "1..$NUMBER"

@@ -5,7 +5,7 @@
 # lintian, and on a disk with a fresh Debian 12, from the first installation to the
 # last purge. What takes no kernel of its own, most of what DKMS builds, is done before
 # the disk is booted, by the processor and not by QEMU; then come two kernels, and one of
-# them with signed modules only.
+# them with signed modules only. Of another architecture it is one boot, with one kernel.
 
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -13,11 +13,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$QEMU_DIR/systemd-guest.sh"
 
 DEBS=$TOP/out/deb
-OUT=$TOP/out/packages
+OUT=$OUT_DIR/packages
 LIMIT=3600
 # With what the headers of a kernel depend on.
 PACKAGES=(systemd systemd-sysv dbus udev kmod procps util-linux crun dkms
-	linux-compiler-gcc-12-x86 libelf1 make openssl efitools)
+	libelf1 make openssl)
+if [[ $ARCH == x86 ]]; then
+	PACKAGES+=(linux-compiler-gcc-12-x86 efitools)
+else
+	PACKAGES+=(gcc-12 linux-base pahole)
+fi
 SYSTEMD_MEGABYTES=2048
 SYSTEMD_MODULES+=(efivarfs)
 # A guest with firmware, which has a place for keys. That image lets them in without a
@@ -77,14 +82,35 @@ stage_job() {
 	mkdir -p "$nsd"/{debs,upgrade}
 	printf 'BOOT=%s\nRT=%s\nCLOUD=%s\n' "$2" "$RT" "$CLOUD" >"$nsd/conf"
 	cp "$QEMU_DIR/packages-guest.sh" "$nsd/job"
-	cp "$(command -v busybox)" "$nsd/busybox"
+	cp "$BUSYBOX" "$nsd/busybox"
 	cp "$DEBS"/*.deb "$nsd/debs/"
-	cp "$OUT"/upgrade/*.deb "$nsd/upgrade/"
-	for package in "$RT" "$CLOUD"; do
+	[[ -z $CLOUD ]] || cp "$OUT"/upgrade/*.deb "$nsd/upgrade/"
+	for package in "$RT" ${CLOUD:+"$CLOUD"}; do
 		mkdir "$nsd/$package"
-		cp "$(newest_deb "linux-headers-$package")" "$(newest_deb "linux-headers-$(common_of "$package")")" \
-			"$(newest_deb "linux-kbuild-6.1")" "$nsd/$package/"
+		headers_of "$package" | xargs cp -t "$nsd/$package"
 	done
+	[[ -n $CLOUD ]] || make_image_deb "$nsd/$RT"
+}
+
+# headers_of RELEASE: the files of its headers and of the parts that they depend on.
+headers_of() {
+	local headers package
+	headers=$(newest_deb "linux-headers-$1")
+	echo "$headers"
+	dpkg-deb -f "$headers" Depends | grep -oE 'linux-(headers|kbuild)-[^ ,]+' | while read -r package; do
+		newest_deb "$package"
+	done
+}
+
+# make_image_deb FOLDER: later headers want their kernel to be installed, too.
+make_image_deb() {
+	local version
+	version=$(dpkg-deb -f "$(newest_deb "linux-headers-$RT")" Version)
+	mkdir -p "$OUT/image/DEBIAN"
+	printf '%s\n' "Package: linux-image-$RT" "Version: $version" "Architecture: $DEB_ARCH" \
+		"Maintainer: nobody" "Description: the kernel that was booted" >"$OUT/image/DEBIAN/control"
+	dpkg-deb -b "$OUT/image" "$1/linux-image.deb" >/dev/null
+	rm -r "$OUT/image"
 }
 
 # What is mounted there goes with the mount namespace.
@@ -114,8 +140,8 @@ make_disk() {
 boot_disk() {
 	local name=$1 flavour=$2 dir=$OUT/$1 root=$OUT/$1/root
 	shift 2
-	stock_kernel 6.1 "$flavour"
-	systemd_drivers 6.1
+	stock_kernel "$DEFAULT_LINE" "$flavour"
+	systemd_drivers "$DEFAULT_LINE"
 	mkdir -p "$dir"
 	stage_systemd "$root" "$QEMU_DIR/packages-guest.sh" $((LIMIT * 8 / 10))
 	stage_job "$root/run/nsd" "$name"
@@ -129,28 +155,25 @@ boot_disk() {
 	must_have_ended "$dir" "$LIMIT"
 }
 
-# The package that has what flavours of headers share.
-common_of() {
-	case $1 in
-	*-rt-amd64) echo "${1%-rt-amd64}-common-rt" ;;
-	*-cloud-amd64) echo "${1%-cloud-amd64}-common" ;;
-	esac
+# Of another architecture, whose programs do not run here.
+check_native() {
+	CLOUD=
+	BOOTS=(native)
+	SYSTEMD_PACKAGES=("${PACKAGES[@]}")
+	lock_cache fetch
+	stock_kernel "$DEFAULT_LINE" rt
+	RT=$K_REL
+	apt_for "$(stock_suite "$DEFAULT_LINE")"
+	HINT=$NETWORK_HINT step "fetching what builds modules there" "$CACHE/log/fetch-kbuild$SUFFIX.log" \
+		fetch_debs "linux-kbuild-${RT%-rt-*}"
+	unlock_cache
+	systemd_root
+	boot_disk native rt
 }
 
-main() {
-	local passed failed
-	[[ ${1:-} == "" || ${1:-} == --check ]] || die "packages.sh takes --check, not \"$1\""
-	need_packages debhelper dh-dkms git
-	step "building the Debian packages" "$TOP/out/deb.log" make_debs "$DEBS"
-	printf '%s\n' "$DEBS"/*.deb | sed "s|^$TOP/|  |"
-	[[ ${1:-} == --check ]] || exit 0
-
-	need_root "packages.sh --check"
-	need_packages "${RUN_PACKAGES[@]}" lintian ovmf mmdebstrap e2fsprogs
-	rm -rf "$OUT"
-	mkdir -p "$OUT"
-	step "lintian" "$OUT/lintian.log" lintian --allow-root --fail-on error,warning,info,pedantic "$DEBS"/*.changes
-	trap 'stop_guests "$OUT"' EXIT
+check_disk() {
+	BOOTS=(disk load refuse enforce update)
+	need_packages ovmf
 	step "building the next version" "$OUT/upgrade.log" make_debs "$OUT/upgrade" 1.0.1
 	lock_cache fetch
 	stock_kernel 6.1 cloud
@@ -173,8 +196,30 @@ main() {
 	SYSTEMD_QEMU=()
 	boot_disk update cloud
 	rm "$SYSTEMD_ROOT"
+}
+
+main() {
+	local passed failed
+	[[ ${1:-} == "" || ${1:-} == --check ]] || die "packages.sh takes --check, not \"$1\""
+	need_packages debhelper dh-dkms git
+	step "building the Debian packages" "$TOP/out/deb.log" make_debs "$DEBS"
+	printf '%s\n' "$DEBS"/*.deb | sed "s|^$TOP/|  |"
+	[[ ${1:-} == --check ]] || exit 0
+
+	need_root "packages.sh --check"
+	need_packages "${RUN_PACKAGES[@]}" lintian mmdebstrap e2fsprogs
+	guest_busybox
+	rm -rf "$OUT"
+	mkdir -p "$OUT"
+	step "lintian" "$OUT/lintian.log" lintian --allow-root --fail-on error,warning,info,pedantic "$DEBS"/*.changes
+	trap 'stop_guests "$OUT"' EXIT
+	if [[ $DEB_ARCH == "$HOST_ARCH" ]]; then
+		check_disk
+	else
+		check_native
+	fi
 	note ""
-	cat "$OUT"/{disk,load,refuse,enforce,update}/results | grep -E '^(not )?ok '
+	(cd "$OUT" && cat "${BOOTS[@]/%//results}") | grep -E '^(not )?ok '
 	passed=$(cat "$OUT"/*/results | grep -c '^ok ') || true
 	failed=$(cat "$OUT"/*/results | grep -c '^not ok ') || true
 	note "$passed passed, $failed failed"

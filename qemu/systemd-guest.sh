@@ -16,21 +16,42 @@ SYSTEMD_MEGABYTES=1280
 
 # The modules that the initrd needs for its root, and those that programs ask
 # for later, by way of modprobe. A kernel may lack one, or have it built in.
-SYSTEMD_BOOT_MODULES=(ext4 nfit nd_pmem)
+SYSTEMD_BOOT_MODULES=(ext4 "${ROOT_MODULES[@]}")
 SYSTEMD_MODULES=(autofs4 overlay fuse loop brd dm-mod dm-snapshot dm-thin-pool ext4 squashfs
 	veth bridge dummy tun af_packet nf_tables nft_compat nft_chain_nat nf_nat nf_conntrack
 	xt_MASQUERADE xt_addrtype xt_comment xt_conntrack xt_mark xt_nat xt_tcpudp
 	ip_tables iptable_nat iptable_filter ipt_REJECT efi_pstore configfs)
 # Drivers that stock_kernel leaves out, as patterns for tar.
 SYSTEMD_DRIVERS=('*/kernel/drivers/acpi/nfit/*' '*/kernel/drivers/nvdimm/*' '*/kernel/drivers/md/*'
-	'*/kernel/drivers/net/veth.ko*' '*/kernel/drivers/net/dummy.ko*' '*/kernel/drivers/net/tun.ko*')
+	'*/kernel/drivers/virtio/*' '*/kernel/drivers/net/veth.ko*' '*/kernel/drivers/net/dummy.ko*'
+	'*/kernel/drivers/net/tun.ko*')
 
 # What a minimal Debian starts on its own, and a guest without a network, a
 # terminal and a tomorrow has no use for.
 SYSTEMD_MASKED=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer
 	e2scrub_reap.service fstrim.timer getty@tty1.service podman-auto-update.timer podman.socket
-	podman-restart.service podman.service serial-getty@ttyS0.service systemd-timesyncd.service
+	podman-restart.service podman.service "serial-getty@$CONSOLE_TTY.service" systemd-timesyncd.service
 	systemd-tmpfiles-clean.timer systemd-pstore.service systemd-networkd.service)
+
+# change_architecture FOLDER PACKAGES SOURCE...: programs of another architecture do not run
+# here, but what the scripts of packages make is the same for all. So the packages are unpacked
+# over those of this one, and the package manager is told.
+change_architecture() {
+	local dir=$1 packages=$2 dpkg=$1/var/lib/dpkg new=$1.$DEB_ARCH file
+	shift 2
+	packages+=$(dpkg-query --admindir="$dpkg" -W -f '${Priority} ${Package}\n' |
+		awk '$1 == "required" { printf " %s", $2 }')
+	mmdebstrap --variant=extract --mode=root --architectures="$DEB_ARCH" --include="apt $packages" \
+		--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr bookworm "$new" "$@"
+	rm -rf "$dir/usr/lib/$(gcc -print-multiarch)" "$dir/etc/ld.so.cache" "${new:?}"/{run,var,usr/share/{doc,man,locale,info}}
+	cp -a --remove-destination "$new/." "$dir/"
+	rm -rf "$new"
+	sed -i "s/^Architecture: $HOST_ARCH\$/Architecture: $DEB_ARCH/" "$dpkg/status"
+	sed -i "s/^$HOST_ARCH\$/$DEB_ARCH/" "$dpkg/arch"
+	for file in "$dpkg/info"/*":$HOST_ARCH".*; do
+		mv "$file" "${file/":$HOST_ARCH."/":$DEB_ARCH."}"
+	done
+}
 
 make_systemd_root() {
 	local image=$1 dir=$1.root sources=()
@@ -38,11 +59,11 @@ make_systemd_root() {
 	mapfile -t sources <"${APT_CONF%/*}/sources.list"
 	rm -rf --one-file-system "$dir" "$image.new"
 	mkdir -p "${image%/*}"
-	mmdebstrap --variant=minbase --mode=root --include="$*" \
-		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+	printf 'path-exclude=/usr/share/%s/*\n' doc man locale info >"$image.dpkg"
+	mmdebstrap --variant=minbase --mode=root --include="$*" --dpkgopt="$image.dpkg" \
 		bookworm "$dir" "${sources[@]}"
 	rm -rf "$dir"/var/cache/apt/* "$dir"/var/lib/apt/lists/*
+	[[ $DEB_ARCH == "$HOST_ARCH" ]] || change_architecture "$dir" "$*" "${sources[@]}"
 	rm -rf "$dir/usr/lib/modules"
 	ln -s /run/modules "$dir/usr/lib/modules"
 	echo guest >"$dir/etc/hostname"
@@ -52,7 +73,7 @@ make_systemd_root() {
 	mke2fs -q -t ext4 -O '^metadata_csum,^metadata_csum_seed,^orphan_file' -m 0 \
 		-E lazy_itable_init=0,lazy_journal_init=0 -J size=8 \
 		-L guest -d "$dir" "$image.new" "${SYSTEMD_MEGABYTES}M"
-	rm -rf --one-file-system "$dir"
+	rm -rf --one-file-system "$dir" "$image.dpkg"
 	mv "$image.new" "$image"
 }
 
@@ -60,15 +81,15 @@ make_systemd_root() {
 systemd_root() {
 	SYSTEMD_ROOT=$CACHE/root/systemd-$({
 		printf '%s\n' "${SYSTEMD_PACKAGES[@]}" "$SYSTEMD_MEGABYTES"
-		declare -f make_systemd_root
-	} | cksum | cut -d' ' -f1).img
+		declare -f make_systemd_root change_architecture
+	} | cksum | cut -d' ' -f1)$SUFFIX.img
 	lock_cache fetch
 	if [[ ! -e $SYSTEMD_ROOT ]]; then
 		need_root "the making of a Debian with systemd"
 		need_packages mmdebstrap e2fsprogs
 		need_space 3000
 		apt_for bookworm
-		HINT=$NETWORK_HINT step "making a Debian with systemd, podman, crun and runc" \
+		HINT=$NETWORK_HINT step "making a Debian with systemd and ${#SYSTEMD_PACKAGES[@]} other packages" \
 			"$CACHE/log/${SYSTEMD_ROOT##*/}.log" make_systemd_root "$SYSTEMD_ROOT" "${SYSTEMD_PACKAGES[@]}"
 	fi
 	unlock_cache
@@ -128,8 +149,9 @@ stage_systemd() {
 	local root=$1 job=$2 limit=$3 unit K_MODULES=("${SYSTEMD_BOOT_MODULES[@]}")
 	local units=$1/run/systemd/system
 	mkdir -p "$root"/{bin,dev,proc,sys,new,lib/modules} "$root/run/nsd" "$units/multi-user.target.wants"
-	cp "$(command -v busybox)" "$root/bin/busybox"
-	cp "$(command -v busybox)" "$root/run/nsd/busybox"
+	guest_busybox
+	cp "$BUSYBOX" "$root/bin/busybox"
+	cp "$BUSYBOX" "$root/run/nsd/busybox"
 	cp "$job" "$root/run/nsd/job"
 	: >"$root/modules.list"
 	if ! has_no_modules; then
@@ -151,7 +173,7 @@ stage_systemd() {
 		ExecStopPost=/run/nsd/end
 		TimeoutStartSec=$limit
 		StandardInput=null
-		StandardOutput=file:/dev/ttyS1
+		StandardOutput=file:/dev/$RESULTS_TTY
 		StandardError=inherit
 		OOMPolicy=continue
 		Environment=HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
@@ -170,7 +192,7 @@ stage_systemd() {
 		echo "init: end" >/dev/kmsg
 		exec systemctl --force reboot
 	END
-	cat >"$root/init" <<-'INIT'
+	cat >"$root/init" <<-INIT
 		#!/bin/busybox sh
 		# SPDX-License-Identifier: GPL-2.0-only
 		set -e
@@ -180,10 +202,10 @@ stage_systemd() {
 		mount -t proc proc /proc
 		mount -t sysfs sys /sys
 		while read -r module; do
-			insmod "$module" || echo "init: $module does not load" >/dev/console
+			insmod "\$module" || echo "init: \$module does not load" >/dev/console
 		done </modules.list
-		until [ -b /dev/pmem0 ]; do sleep 0.1; done
-		mount -t ext4 -o noatime /dev/pmem0 /new
+		until [ -b /dev/$ROOT_DISK ]; do sleep 0.1; done
+		mount -t ext4 -o noatime /dev/$ROOT_DISK /new
 		mount -t tmpfs -o mode=755,nosuid,nodev run /new/run
 		cp -a /run/. /new/run/
 		mount --move /dev /new/dev
@@ -194,17 +216,24 @@ stage_systemd() {
 }
 
 # boot_systemd FOLDER CPUS MEGABYTES LIMIT FILTER ARGUMENT...: boot() with that root.
-# It is an NVDIMM, which is memory to the guest: there is no request that the guest
-# waits for while its clock, where it counts instructions, runs on from timer to timer.
-# What the guest writes is its own, unless SYSTEMD_SHARE=on. SYSTEMD_QEMU is more for QEMU.
+# Where there is one it is an NVDIMM, which is memory to the guest: there is no request that
+# the guest waits for while its clock, where it counts instructions, runs on from timer to
+# timer. What the guest writes is its own, unless SYSTEMD_SHARE=on. SYSTEMD_QEMU is more for QEMU.
 SYSTEMD_SHARE=off
 SYSTEMD_QEMU=()
 boot_systemd() {
-	local dir=$1 cpus=$2 memory=$3 limit=$4 filter=$5
-	local QEMU_EXTRA=(-machine "pc,nvdimm=on" -device "nvdimm,memdev=root"
-		-object "memory-backend-file,id=root,share=$SYSTEMD_SHARE,mem-path=$SYSTEMD_ROOT,size=${SYSTEMD_MEGABYTES}M"
-		"${SYSTEMD_QEMU[@]}")
+	local dir=$1 cpus=$2 memory=$3 limit=$4 filter=$5 snapshot=on GUEST_WRITES=
+	local QEMU_EXTRA=("${SYSTEMD_QEMU[@]}")
 	shift 5
-	boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" "$memory,slots=1,maxmem=$((memory + 8192))M" \
-		"$limit" "$filter" systemd.show_status=no "$@"
+	if [[ $ROOT_DISK == pmem* ]]; then
+		QEMU_EXTRA+=(-machine "pc,nvdimm=on" -device "nvdimm,memdev=root"
+			-object "memory-backend-file,id=root,share=$SYSTEMD_SHARE,mem-path=$SYSTEMD_ROOT,size=${SYSTEMD_MEGABYTES}M")
+		memory=$memory,slots=1,maxmem=$((memory + 8192))M
+	else
+		[[ $SYSTEMD_SHARE == off ]] || snapshot=off
+		QEMU_EXTRA+=(-drive "if=virtio,format=raw,snapshot=$snapshot,file=$SYSTEMD_ROOT")
+		GUEST_WRITES=$((SYSTEMD_MEGABYTES * 1024))
+	fi
+	boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" "$memory" "$limit" "$filter" \
+		systemd.show_status=no "$@"
 }
