@@ -83,6 +83,7 @@ systemd_root() {
 		printf '%s\n' "${SYSTEMD_PACKAGES[@]}" "$SYSTEMD_MEGABYTES"
 		declare -f make_systemd_root change_architecture
 	} | cksum | cut -d' ' -f1)$SUFFIX.img
+	[[ ! -e $SYSTEMD_ROOT ]] || return 0
 	lock_cache fetch
 	if [[ ! -e $SYSTEMD_ROOT ]]; then
 		need_root "the making of a Debian with systemd"
