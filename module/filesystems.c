@@ -38,6 +38,18 @@ bool nsd_filesystem_is_safe(const struct super_block *sb)
 }
 
 /**
+ * nsd_root_is_safe - may the root of a mount be put without a grace period?
+ * @root: the dentry
+ *
+ * Context: any; does not sleep.
+ * Return: true if its memory outlasts walkers that may still be there.
+ */
+bool nsd_root_is_safe(const struct dentry *root)
+{
+	return root_survives_walkers(root);
+}
+
+/**
  * nsd_filesystem_may_be_late - can no program tell when it is shut down?
  * @sb: its superblock
  *

@@ -14,8 +14,8 @@
  *
  *	ipc	free_ipc_work, which takes a grace period; up to 6.1 one for each
  *	net	net_cleanup_work; before it RCU, where it had a netlink socket
- *	pid	RCU (delayed_put_pid()), since 6.14 a work item, and RCU
- *		(delayed_free_pidns())
+ *	pid	RCU (delayed_put_pid()), up to 5.7 and since 6.14 a work item, and
+ *		RCU (delayed_free_pidns())
  *	user	RCU (delayed_put_task_struct()), RCU again where put_task_struct()
  *		defers, RCU (put_cred_rcu()) and a work item (free_user_ns()); before
  *		it all of the above for the namespaces that it owns
@@ -35,7 +35,7 @@
  * longer.
  *
  * The limit may really be reached, and that should not take long to find out. It
- * takes one rcu_barrier() for net and three for pid and user, and next to nothing for
+ * takes one rcu_barrier() for net and three for pid and user and a moment for work items, and next to nothing for
  * the others if free_ipc_work and the engine are idle. A limit of 0 keeps everybody
  * out and nobody waiting.
  */
@@ -111,7 +111,7 @@ static const unsigned int plans[][NR_STEPS] = {
 	[UCOUNT_USER_NAMESPACES] = {
 		RCU | IPC | NET, RCU | IPC | NET, RCU | IPC | NET, WORKS,
 	},
-	[UCOUNT_PID_NAMESPACES] = { RCU, RCU, RCU },
+	[UCOUNT_PID_NAMESPACES] = { RCU, RCU, RCU, WORKS },
 	[UCOUNT_IPC_NAMESPACES] = { IPC },
 	[UCOUNT_NET_NAMESPACES] = { NET, RCU, NET },
 	[NSD_LAST_NAMESPACE] = { 0 },

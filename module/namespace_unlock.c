@@ -181,13 +181,15 @@ out:
 }
 
 /*
- * Whatever walkers are in it: may the superblock of @m go when @m goes? After what
- * is left of it, in any case, if that is all there is besides.
+ * Whatever walkers are in it: may the root of @m go, and its superblock when @m goes?
+ * After what is left of it, in any case, if that is all there is besides.
  */
 static bool needs_no_gp(struct mount *m)
 {
 	const struct super_block *sb = sb_of(m);
 
+	if (!nsd_root_is_safe(nsd_vfsmount(m)->mnt_root))
+		return false;
 	if (!nsd_mount_is_last(m))
 		return true;
 	return nsd_filesystem_is_safe(sb) && !is_left_of(sb);
@@ -576,8 +578,7 @@ static void replace_namespace_unlock(void)
 
 /*
  * Up to 5.7 an IPC namespace ends with kern_unmount() of its mqueue, in the task that
- * leaves it last, and a pid namespace with that of its proc, in the one that reaps its
- * init. That is one more mount out of one more tree, and there is no more to it.
+ * leaves it last. That is one more mount out of one more tree, and there is no more to it.
  */
 static void replace_kern_unmount(struct vfsmount *mnt)
 {

@@ -8,7 +8,7 @@
  * for a grace period between the two. Without that, whatever such a hook reads must
  * be freed only after one.
  *
- * Dentries, mounts and superblocks are, and so is the code of a module, which waits
+ * Mounts, superblocks and all but some dentries are, and so is the code of a module, which waits
  * for a grace period before its memory goes; tables of character sets are data of a
  * module. What belongs to one inode has to be in any case: inodes are evicted from
  * file systems that stay mounted, with walkers inside. What is left is the file
@@ -44,6 +44,19 @@
 #else
 #define OF_ITS_AGE	true
 #endif
+
+/*
+ * Up to 4.18 a dentry goes by RCU only if it says so, and what a file handle was decoded to
+ * does not, which may be the root of a mount, as those of NFS are.
+ */
+static bool root_survives_walkers(const struct dentry *root)
+{
+#ifdef DCACHE_RCUACCESS
+	return root->d_flags & DCACHE_RCUACCESS;
+#else
+	return true;
+#endif
+}
 
 /*
  * When something is freed cannot be looked up, neither in a header nor at run time,

@@ -41,7 +41,7 @@
 #endif
 
 /* Where a task has to wait after all, as its kernel's own umount(2) would. */
-#ifdef NSD_HAVE_RCU_SCHED
+#ifdef NSD_HAVE_FULL_GP
 #define nsd_synchronize_rcu synchronize_rcu
 #else
 #define nsd_synchronize_rcu synchronize_rcu_expedited

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How many grace periods have passed, on kernels since 4.12
+ * How many grace periods have passed, on kernels since 4.9
  *
  * Both counters are exported, but declared in a header of RCU's own; kernels for
  * one CPU may lack them.
  */
 #include <linux/types.h>
+#include <linux/version.h>
 
 #include "../symbols.h"
 #include "gp.h"
@@ -14,10 +15,10 @@
 DEFINE_KCALL(nsd_normal_seq, unsigned long (void));
 DEFINE_KCALL(nsd_exp_seq, unsigned long (void));
 /*
- * A sequence number's low bits hold a state, see kernel/rcu/rcu.h. What there is for
- * normal grace periods before 4.18 is their number.
+ * A sequence number's low bits hold a state, see kernel/rcu/rcu.h; before 4.12 there is one.
+ * What there is for normal grace periods before 4.18 is their number.
  */
-#define SEQ_STATE_BITS	2
+#define SEQ_STATE_BITS	(LINUX_VERSION_CODE < KERNEL_VERSION(4, 12, 0) ? 1 : 2)
 static unsigned int normal_state_bits = SEQ_STATE_BITS;
 
 /*

@@ -82,6 +82,8 @@ nsd-class := $(if $(call nsd-grep,nsproxy.h,task_nsproxy,y),l,m)
 # layout of struct mount by BTF, or else the module does not load; and BTF is younger.
 ifeq ($(nsd-class),m)
 nsd-namespace-c := $(wildcard $(srctree)/fs/namespace.c)
+# What namespace_unlock() waits by: a full grace period, up to 4.20.
+ccflags-y += $(if $(nsd-namespace-c),$(if $(shell grep -s synchronize_rcu_expedited $(nsd-namespace-c)),,-DNSD_HAVE_FULL_GP))
 nsd-inexact := $(if $(nsd-namespace-c),$(shell awk -f $(src)/module/compat/mntput-order.awk $(nsd-namespace-c)))
 ifneq ($(nsd-inexact),)
 $(error nsproxy_defer: the module cannot count who holds a mount of this kernel: $(nsd-inexact))

@@ -119,9 +119,11 @@ static bool has_to_outlast(const struct mount *m)
 	return is_left(m) && is_last_of_sb(m);
 }
 
-/* May its superblock go with @m, whatever walkers are in it, and after what is left? */
+/* May root and superblock go with @m, whatever walkers are there, and after what is left? */
 static bool needs_no_gp(const struct mount *m)
 {
+	if (!root_survives_walkers(m->mnt.mnt_root))
+		return false;
 	return !is_last_of_sb(m) || (sb_survives_walkers(m->mnt.mnt_sb) && !is_left(m));
 }
 

@@ -4,8 +4,8 @@
  *
  * A namespace counts against its limit until it is freed, and some kinds are freed some
  * time after the last task in them was waited for: ipc by a work item, net by RCU and one,
- * pid by RCU, three times, user by the same, after all that it owns, and a work item. And
- * a mount that was left may hold any of them. The grace period that each such task slept
+ * pid by RCU, three times, and on some lines by a work item, user by the same, after all
+ * that it owns, and a work item. And a mount that was left may hold any of them. The grace period that each such task slept
  * through when it unmounted kept the number of the dead down. So where a limit refuses
  * one, wait for what is dead, and ask again.
  *
@@ -74,7 +74,7 @@ bool ucount_wait(struct ucount_wait *wait, const struct user_namespace *ns, enum
 {
 	static const int runs[UCOUNT_COUNTS] = {
 		[UCOUNT_USER_NAMESPACES]	= 5,
-		[UCOUNT_PID_NAMESPACES]		= 3,
+		[UCOUNT_PID_NAMESPACES]		= 4,
 		[UCOUNT_IPC_NAMESPACES]		= 1,
 		[UCOUNT_NET_NAMESPACES]		= 2,
 	};
