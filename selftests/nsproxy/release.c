@@ -15,6 +15,7 @@
 #include <sys/fanotify.h>
 #include <sys/inotify.h>
 
+#include "disk.h"
 #include "namespaces.h"
 
 struct stats {
@@ -590,6 +591,55 @@ TEST_F_TIMEOUT(operation, detach, NSP_TIMEOUT)
 {
 	NEEDS_MOUNTS();
 	check_operation(_metadata, variant->mode, mount_tmpfs, detach_it, 1, 0);
+}
+
+/* A file that is opened by its handle, and was not in memory, as the root of a mount. */
+static int mount_handle(void)
+{
+	char room[sizeof(struct file_handle) + MAX_HANDLE_SZ], path[64];
+	struct file_handle *handle = (void *)room;
+	struct disk disk;
+	int id, dir, fd;
+
+	CHECK(!mount_tmpfs() && !mkdir("/tmp/disk", 0700) && !mknod("/tmp/file", S_IFREG, 0));
+	CHECK(!disk_make(&disk, "/tmp"));
+	CHECK(!mount(disk.dev, "/tmp/disk", "ext4", 0, NULL));
+	CHECK(!mknod("/tmp/disk/file", S_IFREG | 0600, 0));
+	handle->handle_bytes = MAX_HANDLE_SZ;
+	CHECK(!name_to_handle_at(AT_FDCWD, "/tmp/disk/file", handle, &id, 0));
+	CHECK(!umount("/tmp/disk") && !mount(disk.dev, "/tmp/disk", "ext4", 0, NULL));
+	dir = open("/tmp/disk", O_RDONLY | O_CLOEXEC);
+	fd = open_by_handle_at(dir, handle, O_RDONLY | O_CLOEXEC);
+	CHECK(dir >= 0 && fd >= 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	CHECK(!mount(path, "/tmp/file", NULL, MS_BIND, NULL));
+	close(fd);
+	close(dir);
+	disk_drop(&disk);
+	return 0;
+}
+
+static int umount_file(void)
+{
+	CHECK(!umount("/tmp/file"));
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, umount_of_a_handle, NSP_TIMEOUT)
+{
+	struct operation op;
+
+	NEEDS_MOUNTS();
+	if (!disk_has_filesystem("ext4"))
+		SKIP(return, "no ext4 here");
+	if (nsp_linux(4, 19)) {
+		check_operation(_metadata, variant->mode, mount_handle, umount_file, 1, 0);
+		return;
+	}
+	/* There it is freed at once, and who walks there may be in it. */
+	measure(_metadata, variant->mode, mount_handle, umount_file, &op);
+	EXPECT_LT(0, op.gps);
+	EXPECT_EQ(0, unwaited(&op.since));
 }
 
 static int mount_tree(void)
