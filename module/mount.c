@@ -277,6 +277,21 @@ struct mount *nsd_mount_next_connected(struct mount *m, struct mount *top)
 }
 
 /**
+ * nsd_mount_is_in_ns - is a mount in a namespace still?
+ * @m: the mount, that the kernel is unmounting
+ *
+ * Unless the kernel sees to it, as 6.1.192 and 7.2 do, a clone of a mount that is unmounted
+ * is marked like that one, and what removes its mountpoint takes it for one that has left
+ * its namespace before. It is not freed then: its namespace lists it.
+ *
+ * Context: any, under namespace_sem.
+ */
+bool nsd_mount_is_in_ns(struct mount *m)
+{
+	return mnt_ns_of(m);
+}
+
+/**
  * nsd_mount_leave_ns - have all that put a mount from now on come for mount_lock
  * @m: the mount; nsd_lock_mounts() comes next
  *

@@ -108,6 +108,7 @@ void nsd_mount_drop(struct mount *m);
 bool nsd_mount_is_plain(struct mount *m);
 bool nsd_mount_is_watched(struct mount *m);
 struct mount *nsd_mount_next_connected(struct mount *m, struct mount *top);
+bool nsd_mount_is_in_ns(struct mount *m);
 void nsd_mount_leave_ns(struct mount *m);
 void nsd_mount_doom(struct mount *m);
 bool nsd_add_task_work(struct callback_head *work, task_work_func_t func);

@@ -552,7 +552,7 @@ static void replace_umount_tree(struct mount *m, int how)
 	if (READ_ONCE(collector) == current)
 		last = collected;
 	collected = nsd_take_unmounted(unmounted, &list, last);
-	if (!last) {
+	if (!last && !hlist_empty(&list)) {
 		WRITE_ONCE(collector, current);
 		if (!carry(&list)) {
 			WRITE_ONCE(collector, NULL);
@@ -562,12 +562,25 @@ static void replace_umount_tree(struct mount *m, int how)
 	srcu_read_unlock(&nsd_hook_srcu, idx);
 }
 #else
+static void take_unmounted(struct hlist_head *list)
+{
+	struct hlist_node *node, *next;
+
+	hlist_move_list(unmounted, list);
+	hlist_for_each_safe(node, next, list) {
+		if (likely(!nsd_mount_is_in_ns(nsd_mount_of_umount(node))))
+			continue;
+		hlist_del(node);
+		hlist_add_head(node, unmounted);
+	}
+}
+
 static void replace_namespace_unlock(void)
 {
 	int idx = srcu_read_lock(&nsd_hook_srcu);
 	struct hlist_head list;
 
-	hlist_move_list(unmounted, &list);
+	take_unmounted(&list);
 	kcall(nsd_namespace_unlock)();
 	/* As ever. */
 	if (!carry(&list))

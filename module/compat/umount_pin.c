@@ -61,6 +61,8 @@ struct hlist_node *nsd_take_unmounted(struct hlist_head *unmounted, struct hlist
 	spin_lock(pin_lock);
 	hlist_for_each_safe(node, next, unmounted) {
 		m = mount_of(node);
+		if (unlikely(nsd_mount_is_in_ns(m)))
+			continue;
 		hlist_del_init(node);
 		nsd_mount_get(m);
 		if (last)

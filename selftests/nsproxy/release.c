@@ -642,6 +642,80 @@ TEST_F_TIMEOUT(operation, umount_of_a_handle, NSP_TIMEOUT)
 	EXPECT_EQ(0, unwaited(&op.since));
 }
 
+/* The number of the mount that was put on @path last. */
+static int mount_id(const char *path)
+{
+	char line[512], where[256];
+	int id, found = -1;
+	FILE *file = fopen("/proc/self/mountinfo", "r");
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%d %*d %*s %*s %255s", &id, where) == 2 && !strcmp(where, path))
+			found = id;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+static int unlink_later(void *arg)
+{
+	const int *go = arg;
+
+	CHECK(nsp_hear(go[0]) == 1);
+	CHECK(!unlink("/tmp/clone"));
+	return 0;
+}
+
+/*
+ * Unless the kernel sees to it, a clone of a mount that is unmounted is marked like that one,
+ * and the removal of what it is mounted on then leaves it in its namespace for ever. Is its
+ * number free?
+ */
+static int remove_clone(void *arg)
+{
+	int *freed = arg, go[2], fd, id, last, i;
+	char path[64];
+	pid_t other;
+
+	CHECK(!nsp_own_mounts() && !mount_tmpfs());
+	CHECK(!mknod("/tmp/first", S_IFREG, 0) && !mknod("/tmp/clone", S_IFREG, 0));
+	CHECK(!pipe2(go, O_CLOEXEC));
+	other = nsp_start_in(CLONE_NEWNS, unlink_later, go);
+	CHECK(other > 0);
+	CHECK(!mount("/proc/self/ns/uts", "/tmp/first", NULL, MS_BIND, NULL));
+	fd = open("/tmp/first", O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0 && !umount2("/tmp/first", MNT_DETACH));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	CHECK(!mount(path, "/tmp/clone", NULL, MS_BIND, NULL));
+	close(fd);
+	id = mount_id("/tmp/clone");
+	CHECK(id >= 0 && !nsp_tell(go[1], 1) && !nsp_wait(other));
+	/* The lowest that is free is taken. */
+	for (i = 0, last = -1; i < 500 && last < id; i++) {
+		CHECK(!mount("/tmp/first", "/tmp/first", NULL, MS_BIND, NULL));
+		last = mount_id("/tmp/first");
+	}
+	*freed = last == id;
+	return 0;
+}
+
+TEST_F_TIMEOUT(operation, removal_of_a_clone, NSP_TIMEOUT)
+{
+	int *freed = nsp_shared(sizeof(*freed));
+	int on_stock;
+
+	NEEDS_MOUNTS();
+	ASSERT_NE(NULL, freed);
+	ASSERT_EQ(0, nsp_set("mode", "off"));
+	ASSERT_EQ(0, nsp_run(remove_clone, freed));
+	on_stock = *freed;
+	ASSERT_EQ(0, nsp_set("mode", variant->mode));
+	ASSERT_EQ(0, nsp_run(remove_clone, freed));
+	TH_LOG("on stock it %s", on_stock ? "goes" : "stays");
+	EXPECT_EQ(on_stock, *freed);
+	munmap(freed, sizeof(*freed));
+}
+
 static int mount_tree(void)
 {
 	CHECK(!mount_tmpfs());

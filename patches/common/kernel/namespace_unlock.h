@@ -188,9 +188,8 @@ static enum nsproxy_defer_stat leave(struct mount *m)
 }
 
 /* Under mount_lock, and lock_own() if it is @for_good. What is done with leaves the list. */
-static enum nsproxy_defer_stat put_one(struct mount *m, bool for_good)
+static enum nsproxy_defer_stat put_one(struct mount *m, bool for_good, int own)
 {
-	int own = for_good ? count_own(&m->mnt) : 0;
 	int sync = own ? m->mnt.mnt_flags & MNT_SYNC_UMOUNT : 0;
 	bool alone;
 
@@ -266,12 +265,14 @@ static void look_at(struct hlist_head *mounts, bool for_good)
 	struct hlist_node *p;
 	LIST_HEAD(dentries);
 	struct mount *m;
+	int own;
 
 	hlist_for_each_entry_safe(m, p, mounts, mnt_umount) {
 		if (for_good)
 			lock_own();
+		own = for_good ? count_own(&m->mnt) : 0;
 		lock_mount_hash();
-		fate = put_one(m, for_good);
+		fate = put_one(m, for_good, own);
 		if (fate != LOOK_AGAIN)
 			trace_nsproxy_defer_mount(m->mnt.mnt_sb, fate);
 		/* The engine counts what it takes or refuses. */
@@ -312,13 +313,37 @@ static void first_look(struct callback_head *look)
 		look_later(&mounts, second_look);
 }
 
+/*
+ * A clone of an unmounted mount may be marked like that one, and taken for one that has
+ * left its namespace when its mountpoint is removed. It has not, and mntput() leaves it.
+ */
+static void take_attached(struct hlist_head *mounts, struct hlist_head *attached)
+{
+	struct hlist_node *p;
+	struct mount *m;
+
+	hlist_for_each_entry_safe(m, p, mounts, mnt_umount) {
+		if (likely(!m->mnt_ns))
+			continue;
+		hlist_del(&m->mnt_umount);
+		hlist_add_head(&m->mnt_umount, attached);
+	}
+}
+
 /* A kernel thread has no way to user space, and no program waits for it. */
 static bool put_unmounted(struct hlist_head *mounts)
 {
-	if (current->flags & PF_KTHREAD || !nsproxy_defer_enabled())
+	struct hlist_head attached = HLIST_HEAD_INIT;
+
+	if (current->flags & PF_KTHREAD || !nsproxy_defer_enabled()) {
 		wait_for_mounts(mounts);
-	else
+		return true;
+	}
+	take_attached(mounts, &attached);
+	if (!hlist_empty(mounts))
 		look_later(mounts, first_look);
+	if (!hlist_empty(&attached))
+		wait_for_mounts(&attached);
 	return true;
 }
 
