@@ -35,7 +35,7 @@
  * longer.
  *
  * The limit may really be reached, and that should not take long to find out. It
- * takes one rcu_barrier() for net and three for pid and user and a moment for work items, and next to nothing for
+ * takes one rcu_barrier() for net and three for pid and user, and next to nothing for
  * the others if free_ipc_work and the engine are idle. A limit of 0 keeps everybody
  * out and nobody waiting.
  */

@@ -6,7 +6,6 @@
  * one CPU may lack them.
  */
 #include <linux/types.h>
-#include <linux/version.h>
 
 #include "../symbols.h"
 #include "gp.h"
@@ -15,10 +14,15 @@
 DEFINE_KCALL(nsd_normal_seq, unsigned long (void));
 DEFINE_KCALL(nsd_exp_seq, unsigned long (void));
 /*
- * A sequence number's low bits hold a state, see kernel/rcu/rcu.h; before 4.12 there is one.
- * What there is for normal grace periods before 4.18 is their number.
+ * A sequence number's low bits hold a state, see kernel/rcu/rcu.h. What there is for
+ * normal grace periods before 4.18 is their number. An RCU that is as old as that SRCU
+ * has one bit of it.
  */
-#define SEQ_STATE_BITS	(LINUX_VERSION_CODE < KERNEL_VERSION(4, 12, 0) ? 1 : 2)
+#ifdef NSD_HAVE_SRCU_WORK
+#define SEQ_STATE_BITS	1
+#else
+#define SEQ_STATE_BITS	2
+#endif
 static unsigned int normal_state_bits = SEQ_STATE_BITS;
 
 /*
