@@ -5,9 +5,9 @@
  * A namespace counts against its limit until it is freed, and some kinds are freed some
  * time after the last task in them was waited for: ipc by a work item, net by RCU and one,
  * pid by RCU, three times, and on some lines by a work item, user by the same, after all
- * that it owns, and a work item. And a mount that was left may hold any of them. The grace period that each such task slept
- * through when it unmounted kept the number of the dead down. So where a limit refuses
- * one, wait for what is dead, and ask again.
+ * that it owns, and a work item. And a mount that was left may hold any of them. The grace
+ * period that each such task slept through when it unmounted kept the number of the dead
+ * down. So where a limit refuses one, wait for what is dead, and ask again.
  *
  * No caller of inc_ucount() holds a lock but fsmount(2), which has that of its own fs
  * context. A fatal signal ends the wait, and so does the clock, by steps: a guest that the
