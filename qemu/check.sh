@@ -313,7 +313,7 @@ run_proofs() {
 		prove litmus-7.2 KERNEL=7.2 "$QEMU_DIR/litmus.sh"
 		prove model "$QEMU_DIR/model.sh"
 		# No proof, but a run of this very script, with a last line as theirs.
-		prove arm64 ARCH=arm64 KERNEL="6.1 6.12" SCENARIOS="STOCK-RT STOCK SMP@6.12 SMP1@6.12" "$QEMU_DIR/check.sh"
+		prove arm64 ARCH=arm64 KERNEL="6.1 6.12" SCENARIOS="STOCK-RT STOCK SMP@6.12 SMP1@6.12 DEBUG@6.12 LIVES@6.12" "$QEMU_DIR/check.sh"
 	else
 		prove model "$QEMU_DIR/model.sh" --quick
 	fi
