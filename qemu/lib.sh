@@ -474,7 +474,7 @@ make_debian_root() {
 	mapfile -t sources <"${APT_CONF%/*}/sources.list"
 	rm -rf "$dir.new"
 	mkdir -p "${dir%/*}"
-	mmdebstrap --variant=extract --mode=root --include="$*" \
+	mmdebstrap --variant=extract --mode=root --architectures="$DEB_ARCH" --include="$*" \
 		--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
 		bookworm "$dir.new" "${sources[@]}"
 	rm -rf "$dir.new"/usr/share/{doc,man,locale}

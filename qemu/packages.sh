@@ -176,9 +176,9 @@ check_disk() {
 	need_packages ovmf
 	step "building the next version" "$OUT/upgrade.log" make_debs "$OUT/upgrade" 1.0.1
 	lock_cache fetch
-	stock_kernel 6.1 cloud
+	stock_kernel "$DEFAULT_LINE" cloud
 	CLOUD=$K_REL
-	stock_kernel 6.1 rt
+	stock_kernel "$DEFAULT_LINE" rt
 	RT=$K_REL
 	unlock_cache
 	debian_with_dkms

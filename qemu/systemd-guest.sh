@@ -33,17 +33,16 @@ SYSTEMD_MASKED=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2s
 	podman-restart.service podman.service "serial-getty@$CONSOLE_TTY.service" systemd-timesyncd.service
 	systemd-tmpfiles-clean.timer systemd-pstore.service systemd-networkd.service)
 
-# change_architecture FOLDER PACKAGES SOURCE...: programs of another architecture do not run
-# here, but what the scripts of packages make is the same for all. So the packages are unpacked
+# change_architecture FOLDER PACKAGE...: programs of another architecture do not run here,
+# but what the scripts of packages make is the same for all. So the packages are unpacked
 # over those of this one, and the package manager is told.
 change_architecture() {
-	local dir=$1 packages=$2 dpkg=$1/var/lib/dpkg new=$1.$DEB_ARCH file
-	shift 2
-	packages+=$(dpkg-query --admindir="$dpkg" -W -f '${Priority} ${Package}\n' |
-		awk '$1 == "required" { printf " %s", $2 }')
-	mmdebstrap --variant=extract --mode=root --architectures="$DEB_ARCH" --include="apt $packages" \
-		--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr bookworm "$new" "$@"
-	rm -rf "$dir/usr/lib/$(gcc -print-multiarch)" "$dir/etc/ld.so.cache" "${new:?}"/{run,var,usr/share/{doc,man,locale,info}}
+	local dir=$1 dpkg=$1/var/lib/dpkg new=$1.$DEB_ARCH required=() file
+	shift
+	mapfile -t required < <(dpkg-query --admindir="$dpkg" -W -f '${Priority} ${Package}\n' |
+		awk '$1 == "required" { print $2 }')
+	make_debian_root "$new" apt "${required[@]}" "$@"
+	rm -rf "$dir/usr/lib/$(gcc -print-multiarch)" "$dir/etc/ld.so.cache" "${new:?}"/{run,var}
 	cp -a --remove-destination "$new/." "$dir/"
 	rm -rf "$new"
 	sed -i "s/^Architecture: $HOST_ARCH\$/Architecture: $DEB_ARCH/" "$dpkg/status"
@@ -59,11 +58,12 @@ make_systemd_root() {
 	mapfile -t sources <"${APT_CONF%/*}/sources.list"
 	rm -rf --one-file-system "$dir" "$image.new"
 	mkdir -p "${image%/*}"
-	printf 'path-exclude=/usr/share/%s/*\n' doc man locale info >"$image.dpkg"
-	mmdebstrap --variant=minbase --mode=root --include="$*" --dpkgopt="$image.dpkg" \
+	mmdebstrap --variant=minbase --mode=root --include="$*" \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
 		bookworm "$dir" "${sources[@]}"
 	rm -rf "$dir"/var/cache/apt/* "$dir"/var/lib/apt/lists/*
-	[[ $DEB_ARCH == "$HOST_ARCH" ]] || change_architecture "$dir" "$*" "${sources[@]}"
+	[[ $DEB_ARCH == "$HOST_ARCH" ]] || change_architecture "$dir" "$@"
 	rm -rf "$dir/usr/lib/modules"
 	ln -s /run/modules "$dir/usr/lib/modules"
 	echo guest >"$dir/etc/hostname"
@@ -73,7 +73,7 @@ make_systemd_root() {
 	mke2fs -q -t ext4 -O '^metadata_csum,^metadata_csum_seed,^orphan_file' -m 0 \
 		-E lazy_itable_init=0,lazy_journal_init=0 -J size=8 \
 		-L guest -d "$dir" "$image.new" "${SYSTEMD_MEGABYTES}M"
-	rm -rf --one-file-system "$dir" "$image.dpkg"
+	rm -rf --one-file-system "$dir"
 	mv "$image.new" "$image"
 }
 
