@@ -11,6 +11,7 @@
 #	ACCEL=kvm		another accelerator
 #	CC=clang		another compiler
 #	ARCH=arm64		guests of another architecture
+#	APPEND="rcu_nocbs=all"	more for the kernel's command line
 
 # Sourced files read some of what is set here.
 # shellcheck disable=SC2034

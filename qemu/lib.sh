@@ -582,6 +582,9 @@ accelerator() {
 BOOT_ARGS=("console=$CONSOLE_TTY" loglevel=7 panic=-1 oops=panic softlockup_panic=1
 	nmi_watchdog=panic hung_task_panic=1 printk.devkmsg=on random.trust_cpu=on
 	mitigations=off slab_nomerge "${ARCH_ARGS[@]}")
+# What the caller adds, for one run.
+# shellcheck disable=SC2206 # its words
+BOOT_ARGS+=(${APPEND:-})
 
 unpack_qemu() {
 	local dir=$1 deb
