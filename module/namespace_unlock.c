@@ -70,9 +70,9 @@
 #include "free_mnt_ns.h"
 #include "inc_ucount.h"
 #include "mount.h"
-#include "own.h"
 #include "symbols.h"
 #include "takeover.h"
+#include "umount_own.h"
 
 #ifdef NSD_HAVE_UMOUNT_PIN
 DEFINE_KCALL(nsd_umount_tree, void (struct mount *m, int how));
@@ -331,9 +331,9 @@ static bool may_be_late(struct mount *m)
  * Decides for one mount, under mount_lock. Without @own, which takes time, for
  * those only that are done with at once. In mode off all of them wait.
  */
-static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted *sorted)
+static void sort_mount(struct mount *m, const struct own *own, struct sorted *sorted)
 {
-	int mine = own ? nsd_own_count(own, nsd_vfsmount(m)) : 0;
+	int mine = own ? count_own(own, nsd_vfsmount(m)) : 0;
 	bool alone;
 	int sync;
 
@@ -362,14 +362,14 @@ static void sort_mount(struct mount *m, const struct nsd_own *own, struct sorted
 
 static void sort_list(struct hlist_node *node, bool for_good, struct sorted *sorted)
 {
-	struct nsd_own own;
+	struct own own;
 	struct mount *m;
 	bool plain;
 	int i;
 
 	while (node) {
 		if (for_good)
-			nsd_own_lock(&own);
+			lock_own(&own);
 		nsd_lock_mounts();
 		/* One with children takes long enough. */
 		for (i = 0, plain = true; node && plain && i < MOUNTS_AT_A_TIME; i++) {
@@ -380,7 +380,7 @@ static void sort_list(struct hlist_node *node, bool for_good, struct sorted *sor
 		}
 		nsd_unlock_mounts();
 		if (for_good)
-			nsd_own_unlock(&own);
+			unlock_own(&own);
 		cond_resched();
 	}
 }
@@ -596,7 +596,7 @@ static void replace_namespace_unlock(void)
 static void replace_kern_unmount(struct vfsmount *mnt)
 {
 	int idx = srcu_read_lock(&nsd_hook_srcu);
-	const struct nsd_own nothing = {};
+	const struct own nothing = {};
 	struct sorted sorted = {};
 
 	if (IS_ERR_OR_NULL(mnt))

@@ -187,7 +187,7 @@ static inline const char *nsd_missing_option(void)
 }
 
 /* What keeps the root and working directory of a struct fs_struct as they are. */
-static inline void nsd_lock_fs(struct fs_struct *fs)
+static inline void lock_fs(struct fs_struct *fs)
 {
 #ifdef NSD_HAVE_FS_SEQLOCK
 	read_seqlock_excl(&fs->seq);
@@ -196,7 +196,7 @@ static inline void nsd_lock_fs(struct fs_struct *fs)
 #endif
 }
 
-static inline void nsd_unlock_fs(struct fs_struct *fs)
+static inline void unlock_fs(struct fs_struct *fs)
 {
 #ifdef NSD_HAVE_FS_SEQLOCK
 	read_sequnlock_excl(&fs->seq);

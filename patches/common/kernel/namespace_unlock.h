@@ -29,69 +29,20 @@
  * What is left was not the last mount of its superblock. If the others go, too, whoever
  * takes the last one waits until nothing is left of this superblock, and for nothing else.
  */
-#include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/nsproxy_defer.h>
 
 #include <trace/events/nsproxy_defer.h>
 
+#include "umount_own.h"
 #include "umount_walkers.h"
 
-/* So many of each are looked at. If there are more, the caller waits. */
+/* So many children or mounts of a superblock are looked at. If there are more, the caller waits. */
 #define MAX_MOUNTS	256
-#define MAX_OWN_FILES	16
-#define MAX_FDS		4096u
 /* What becomes of a mount is told by where it is counted, or by this. */
 #define LOOK_AGAIN	NR_NSPROXY_DEFER_STATS
 
 static DECLARE_WAIT_QUEUE_HEAD(left_wait);
-
-/*
- * A file that stands in the table is not being put. Who takes it away does so under these
- * locks, and puts it later, when it sees ->mnt_ns NULL. The same goes for root and pwd.
- */
-static void lock_own(void)
-{
-	if (current->files)
-		spin_lock(&current->files->file_lock);
-	if (current->fs)
-		lock_fs(current->fs);
-}
-
-static void unlock_own(void)
-{
-	if (current->fs)
-		unlock_fs(current->fs);
-	if (current->files)
-		spin_unlock(&current->files->file_lock);
-}
-
-/* Between the two: how many references to @mnt are the caller's? */
-static int count_own(const struct vfsmount *mnt)
-{
-	const struct file *file, *found[MAX_OWN_FILES];
-	struct files_struct *files = current->files;
-	int i, nr = 0, count = 0;
-	struct fdtable *fdt;
-	unsigned int fd;
-
-	if (current->fs)
-		count = (current->fs->root.mnt == mnt) + (current->fs->pwd.mnt == mnt);
-	if (!files)
-		return count;
-	fdt = files_fdtable(files);
-	for (fd = 0; fd < min(fdt->max_fds, MAX_FDS) && nr < MAX_OWN_FILES; fd++) {
-		file = rcu_dereference_check_fdtable(files, fdt->fd[fd]);
-		if (!file || file->f_path.mnt != mnt)
-			continue;
-		/* One that stands there twice holds its mount once. */
-		for (i = 0; i < nr && found[i] != file; i++)
-			;
-		found[i] = file;
-		nr = max(nr, i + 1);
-	}
-	return count + nr;
-}
 
 static bool is_left(const struct mount *m)
 {
@@ -187,26 +138,27 @@ static enum nsproxy_defer_stat leave(struct mount *m)
 	return NSPROXY_DEFER_STAT_LEFT;
 }
 
-/* Under mount_lock, and lock_own() if it is @for_good. What is done with leaves the list. */
-static enum nsproxy_defer_stat put_one(struct mount *m, bool for_good, int own)
+/* Under mount_lock; for good, if what is the caller's own is locked. What is done leaves the list. */
+static enum nsproxy_defer_stat put_one(struct mount *m, const struct own *own)
 {
-	int sync = own ? m->mnt.mnt_flags & MNT_SYNC_UMOUNT : 0;
+	int mine = own ? count_own(own, &m->mnt) : 0;
+	int sync = mine ? m->mnt.mnt_flags & MNT_SYNC_UMOUNT : 0;
 	bool alone;
 
 	/* Before 6.15 walkers look at it without the lock: see it cleared, or be counted. */
 	m->mnt.mnt_flags &= ~sync;
 	/* Pairs with __legitimize_mnt(), and is the one after ->mnt_ns = NULL. */
 	smp_mb();
-	alone = is_alone(m, own);
+	alone = is_alone(m, mine);
 	if (alone && needs_no_gp(m)) {
 		hlist_del(&m->mnt_umount);
 		drop_one(m);
-		if (!own)
+		if (!mine)
 			m->mnt.mnt_flags |= MNT_DOOMED;
-		return own ? NSPROXY_DEFER_STAT_DROPPED : NSPROXY_DEFER_STAT_FINISHED;
+		return mine ? NSPROXY_DEFER_STAT_DROPPED : NSPROXY_DEFER_STAT_FINISHED;
 	}
 	m->mnt.mnt_flags |= sync;
-	if (!for_good)
+	if (!own)
 		return LOOK_AGAIN;
 	if (list_empty(&m->mnt_mounts) && may_leave(m))
 		return leave(m);
@@ -265,14 +217,13 @@ static void look_at(struct hlist_head *mounts, bool for_good)
 	struct hlist_node *p;
 	LIST_HEAD(dentries);
 	struct mount *m;
-	int own;
+	struct own own;
 
 	hlist_for_each_entry_safe(m, p, mounts, mnt_umount) {
 		if (for_good)
-			lock_own();
-		own = for_good ? count_own(&m->mnt) : 0;
+			lock_own(&own);
 		lock_mount_hash();
-		fate = put_one(m, for_good, own);
+		fate = put_one(m, for_good ? &own : NULL);
 		if (fate != LOOK_AGAIN)
 			trace_nsproxy_defer_mount(m->mnt.mnt_sb, fate);
 		/* The engine counts what it takes or refuses. */
@@ -280,7 +231,7 @@ static void look_at(struct hlist_head *mounts, bool for_good)
 		    fate != NSPROXY_DEFER_STAT_WAITED_BOUND)
 			nsproxy_defer_count(fate);
 		if (for_good)
-			unlock_own();
+			unlock_own(&own);
 		if (fate == NSPROXY_DEFER_STAT_FINISHED)
 			mntput_last(m, &dentries);
 		else

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What a task itself holds of the mounts that it has unmounted
  *
@@ -13,6 +13,9 @@
  * or fs_struct, which threads may share, and which is held here until the tree's
  * own reference is dropped; so whoever comes later sees mnt_ns NULL. Litmus test:
  * own-file.
+ *
+ * Who includes this has lock_fs() and unlock_fs(), which keep the root and working
+ * directory of a struct fs_struct as they are.
  */
 #include <linux/fdtable.h>
 #include <linux/file.h>
@@ -23,65 +26,54 @@
 #include <linux/sched.h>
 #include <linux/spinlock.h>
 
-#include "compat/compat.h"
-#include "own.h"
-
+/* More than these make a mount look as if others held it, too. */
+#define MAX_OWN_FILES	16
 /* Tables can have a million entries, and this is under their lock. */
-#define MAX_FDS_LOOKED_AT	4096
+#define MAX_FDS		4096
 
-static bool known(const struct nsd_own *own, const struct file *file)
-{
-	int i;
+/* Root, working directory and table of files, locked, and those on unmounted mounts, once. */
+struct own {
+	struct fs_struct *fs;
+	struct files_struct *files;
+	const struct file *file[MAX_OWN_FILES];
+	int nr;
+};
 
-	for (i = 0; i < own->nr; i++)
-		if (own->file[i] == file)
-			return true;
-	return false;
-}
-
-static void find_files(struct nsd_own *own)
+static void find_own_files(struct own *own)
 {
 	struct fdtable *fdt = files_fdtable(own->files);
-	unsigned int fd, end = min_t(unsigned int, fdt->max_fds, MAX_FDS_LOOKED_AT);
-	struct file *file;
+	unsigned int fd, end = min_t(unsigned int, fdt->max_fds, MAX_FDS);
+	const struct file *file;
+	int i;
 
-	for (fd = 0; fd < end && own->nr < NSD_OWN_FILES; fd++) {
+	for (fd = 0; fd < end && own->nr < MAX_OWN_FILES; fd++) {
 		file = rcu_dereference_check_fdtable(own->files, fdt->fd[fd]);
-		/* A file that stands there twice holds its mount once. */
-		if (file && READ_ONCE(file->f_path.mnt->mnt_flags) & MNT_UMOUNT &&
-		    !known(own, file))
-			own->file[own->nr++] = file;
+		if (!file || !(READ_ONCE(file->f_path.mnt->mnt_flags) & MNT_UMOUNT))
+			continue;
+		/* One that stands there twice holds its mount once. */
+		for (i = 0; i < own->nr && own->file[i] != file; i++)
+			;
+		own->file[i] = file;
+		own->nr = max(own->nr, i + 1);
 	}
 }
 
-/**
- * nsd_own_lock - find what the current task holds, and keep it as it is
- * @own: where to put it
- *
- * Context: process context; takes file_lock and the lock of the fs_struct, in
- * this order, until nsd_own_unlock(). mount_lock comes after them.
- */
-void nsd_own_lock(struct nsd_own *own)
+/* Of the current task, until unlock_own(). mount_lock comes after these locks. */
+static void lock_own(struct own *own)
 {
 	own->nr = 0;
 	own->files = current->files;
 	own->fs = current->fs;
 	if (own->files) {
 		spin_lock(&own->files->file_lock);
-		find_files(own);
+		find_own_files(own);
 	}
 	if (own->fs)
-		nsd_lock_fs(own->fs);
+		lock_fs(own->fs);
 }
 
-/**
- * nsd_own_count - how many references to a mount the current task has
- * @own: from nsd_own_lock()
- * @mnt: the mount, unmounted before nsd_own_lock()
- *
- * Context: any.
- */
-int nsd_own_count(const struct nsd_own *own, const struct vfsmount *mnt)
+/* How many of the references to @mnt, which was unmounted before lock_own(), are these? */
+static int count_own(const struct own *own, const struct vfsmount *mnt)
 {
 	int i, count = 0;
 
@@ -92,16 +84,10 @@ int nsd_own_count(const struct nsd_own *own, const struct vfsmount *mnt)
 	return count;
 }
 
-/**
- * nsd_own_unlock - the opposite of nsd_own_lock()
- * @own: from nsd_own_lock()
- *
- * Context: process context.
- */
-void nsd_own_unlock(struct nsd_own *own)
+static void unlock_own(struct own *own)
 {
 	if (own->fs)
-		nsd_unlock_fs(own->fs);
+		unlock_fs(own->fs);
 	if (own->files)
 		spin_unlock(&own->files->file_lock);
 }
