@@ -264,37 +264,13 @@ static void first_look(struct callback_head *look)
 		look_later(&mounts, second_look);
 }
 
-/*
- * A clone of an unmounted mount may be marked like that one, and taken for one that has
- * left its namespace when its mountpoint is removed. It has not, and mntput() leaves it.
- */
-static void take_attached(struct hlist_head *mounts, struct hlist_head *attached)
-{
-	struct hlist_node *p;
-	struct mount *m;
-
-	hlist_for_each_entry_safe(m, p, mounts, mnt_umount) {
-		if (likely(!m->mnt_ns))
-			continue;
-		hlist_del(&m->mnt_umount);
-		hlist_add_head(&m->mnt_umount, attached);
-	}
-}
-
 /* A kernel thread has no way to user space, and no program waits for it. */
 static bool put_unmounted(struct hlist_head *mounts)
 {
-	struct hlist_head attached = HLIST_HEAD_INIT;
-
-	if (current->flags & PF_KTHREAD || !nsproxy_defer_enabled()) {
+	if (current->flags & PF_KTHREAD || !nsproxy_defer_enabled())
 		wait_for_mounts(mounts);
-		return true;
-	}
-	take_attached(mounts, &attached);
-	if (!hlist_empty(mounts))
+	else
 		look_later(mounts, first_look);
-	if (!hlist_empty(&attached))
-		wait_for_mounts(&attached);
 	return true;
 }
 
