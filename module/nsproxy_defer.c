@@ -7,9 +7,8 @@
  * is queued instead, and a worker pays, once for many.
  *
  * The trick is that the corpse is its own queue entry: the caller hands over
- * one llist_node inside the dying object, so that queuing never allocates,
- * never fails for want of memory and never sleeps. An object moves through
- * these stages, in this order:
+ * one llist_node inside the dying object, so that queuing never allocates and
+ * never sleeps. An object moves through these stages, in this order:
  *
  *   arrivals	a lockless list, any task adds to it;
  *   gp		one batch, closed, whose grace period is under way;
@@ -439,7 +438,7 @@ static bool short_of_memory(int kind)
 	return kind == HEAVY && ops->short_of_memory && ops->short_of_memory();
 }
 
-/* Returns false at the bound. */
+/* Returns false at the bound, and where memory is short. */
 static bool queue(struct llist_node *node, int kind)
 {
 	int now = short_of_memory(kind) ? 0 : claim(kind);

@@ -15,7 +15,8 @@
  * system's own, sb->s_fs_info above all, which goes in ->put_super() or ->kill_sb().
  *
  * So here are those that were read, in Linux 4.9.229, 4.14.325, 4.19.222, 5.4.273,
- * 5.10.262, 5.15.135, 6.1.192, 6.6.87, 6.12.95, 7.2.13 and 7.3.4, each with the reason.
+ * 5.10.262, 5.15.135, 6.1.192, 6.6.87, 6.12.95, 7.2.13 and 7.3.4, each with the reason;
+ * and ext4 in 6.12.117.
  * The others get the grace period, as they always did.
  */
 #include <linux/bits.h>
@@ -183,6 +184,7 @@ static const struct filesystem filesystems[] = {
 /* Another driver of that name was not read. */
 static bool is_in_tree(const struct super_block *sb)
 {
+#ifdef CONFIG_MODULES
 	const struct module *owner = sb->s_type->owner;
 
 	if (!owner)
@@ -192,6 +194,9 @@ static bool is_in_tree(const struct super_block *sb)
 	return false;
 #endif
 	return !(owner->taints & (BIT(TAINT_OOT_MODULE) | BIT(TAINT_CRAP)));
+#else
+	return true;
+#endif
 }
 
 /* What the VFS itself, or a security module, reads of the superblock in RCU mode. */

@@ -16,8 +16,9 @@
  * own reference, and of a task that exits the files of its program are put.
  *
  * Why one is one. Who sees ->mnt_ns NULL puts under mount_lock, which we have. All others
- * have seen it set, and are counted until they have decremented. So the sum may be too
- * high; mnt_get_count() says why it is not too low.
+ * have seen it set, and are counted until they have decremented, so they are no reason to
+ * keep the tree's reference for a grace period, as mntput_no_expire() has it. The sum may
+ * be too high; mnt_get_count() says why it is not too low.
  *
  * Walkers. __legitimize_mnt() increments, and then looks at the sequence number of
  * mount_lock, which we change before the sum, both with a full barrier between. Either we
@@ -64,7 +65,7 @@ static bool is_last_of_sb(const struct mount *mnt)
 	return true;
 }
 
-/* If it is the last in a namespace: nobody else waits for what is left, then. */
+/* Is it the last in a namespace? Then no later umount will wait for what is left of it. */
 static bool has_to_outlast(const struct mount *m)
 {
 	return is_left(m) && is_last_of_sb(m);
@@ -138,16 +139,16 @@ static enum nsproxy_defer_stat leave(struct mount *m)
 	return NSPROXY_DEFER_STAT_LEFT;
 }
 
-/* Under mount_lock; for good, if what is the caller's own is locked. What is done leaves the list. */
+/* Under mount_lock; for good, if what the caller has is locked. What is done leaves the list. */
 static enum nsproxy_defer_stat put_one(struct mount *m, const struct own *own)
 {
 	int mine = own ? count_own(own, &m->mnt) : 0;
 	int sync = mine ? m->mnt.mnt_flags & MNT_SYNC_UMOUNT : 0;
 	bool alone;
 
-	/* Before 6.15 walkers look at it without the lock: see it cleared, or be counted. */
+	/* Some look at it without the lock, up to 6.14: see it cleared, or be counted. */
 	m->mnt.mnt_flags &= ~sync;
-	/* Pairs with __legitimize_mnt(), and is the one after ->mnt_ns = NULL. */
+	/* From mount_lock's sequence, ->mnt_ns and the flag to the counts: __legitimize_mnt(). */
 	smp_mb();
 	alone = is_alone(m, mine);
 	if (alone && needs_no_gp(m)) {
@@ -172,10 +173,10 @@ static bool any_has_to_outlast(struct mount *mnt)
 {
 	struct mount *m;
 
-	lock_mount_hash();
+	read_seqlock_excl(&mount_lock);
 	for (m = mnt; m && !has_to_outlast(m); m = next_mnt(m, mnt))
 		;
-	unlock_mount_hash();
+	read_sequnlock_excl(&mount_lock);
 	return m;
 }
 
@@ -296,7 +297,7 @@ static void release_left(struct llist_node *node, bool light)
 	} else {
 		unlock_mount_hash();
 	}
-	/* If others have it, RCU keeps it here when they let go; else nobody waits. */
+	/* Ours is the last: then no umount waits. Else RCU keeps it while we tell who does. */
 	rcu_read_lock();
 	last = !atomic_add_unless(&sb->s_active, -1, 1);
 	leave_no_more(sb);

@@ -9,7 +9,7 @@
  * period that each such task slept through when it unmounted kept the number of the dead
  * down. So where a limit refuses one, wait for what is dead, and ask again.
  *
- * No caller of inc_ucount() holds a lock but fsmount(2), which has that of its own fs
+ * Nobody who asks for a namespace holds a lock but fsmount(2), which has that of its own fs
  * context. A fatal signal ends the wait, and so does the clock, by steps: a guest that the
  * host did not run for a second has not waited. rcu_barrier() and flush_work() know neither
  * of these, so a work item does it, and a thousand tasks that hammer at their limits cost
@@ -72,6 +72,7 @@ static bool may_wait(const struct user_namespace *ns, enum ucount_type type)
  */
 bool ucount_wait(struct ucount_wait *wait, const struct user_namespace *ns, enum ucount_type type)
 {
+	/* Runs of flush_dead(), for the steps in the comment above. */
 	static const int runs[UCOUNT_COUNTS] = {
 		[UCOUNT_USER_NAMESPACES]	= 5,
 		[UCOUNT_PID_NAMESPACES]		= 4,
