@@ -280,7 +280,6 @@ static void drop(struct mount *m)
 static void leave(struct mount *m, struct sorted *sorted)
 {
 	trace_nsproxy_defer_mount(sb_of(m), NSPROXY_DEFER_STAT_LEFT);
-	nsd_mount_let_walkers_hold(m);
 	leave_behind(m);
 	llist_add(nsd_mount_room(m), &sorted->leave);
 }
@@ -312,19 +311,19 @@ static bool nobody_can_tell(struct mount *m)
 }
 
 /*
- * In mode all anything may be late, but for what umount(2) takes off, since whoever has
- * called that uses the device, and what is the kernel's own, by kern_unmount(): the code
+ * What umount(2) takes off may not, since whoever has called that uses the device: nobody
+ * held it, but a walker may still become one who does, if not by MNT_SYNC_UMOUNT. In mode
+ * all anything else may, but for what is the kernel's own, by kern_unmount(): the code
  * of the file system may be gone next.  What is left is known by its own superblock,
  * so one with children, which may have others, is not.
  */
 static bool may_be_late(struct mount *m)
 {
-	if (!nsd_mount_is_plain(m))
+	int flags = nsd_vfsmount(m)->mnt_flags;
+
+	if (!nsd_mount_is_plain(m) || flags & MNT_SYNC_UMOUNT)
 		return false;
-	if (nsproxy_defer_all() &&
-	    !(nsd_vfsmount(m)->mnt_flags & (MNT_SYNC_UMOUNT | MNT_INTERNAL)))
-		return true;
-	return nobody_can_tell(m);
+	return nobody_can_tell(m) || (nsproxy_defer_all() && !(flags & MNT_INTERNAL));
 }
 
 /*
@@ -437,7 +436,8 @@ static bool any_has_to_outlast(struct mount *m)
 
 /*
  * As the original does, but for what is left of the same superblocks: that takes a
- * grace period, and if in mode all it hangs it shall not hold up this one for ever.
+ * grace period, and if in mode all it hangs it shall not hold up this one for ever. For
+ * a worker, which frees a namespace by the last mount of its file, nobody waits.
  */
 static void wait_for_all(struct hlist_head *list)
 {
@@ -450,7 +450,7 @@ static void wait_for_all(struct hlist_head *list)
 	nsd_synchronize_rcu();
 	hlist_for_each_safe(node, next, list) {
 		m = nsd_mount_of_umount(node);
-		if (atomic_read(&nr_left))
+		if (atomic_read(&nr_left) && !nsproxy_defer_is_worker())
 			wait_event_timeout(left_wait, !any_has_to_outlast(m),
 					   max_t(long, until - jiffies, 1));
 		mntput(nsd_vfsmount(m));
@@ -506,7 +506,7 @@ static void first_look(struct callback_head *look)
 	sort_list(list_of(look), false, &sorted);
 	/*
 	 * Task work is last in, first out: the second look is behind what there is, and
-	 * before the shutdowns: one that hangs must not keep what others hold.
+	 * before these shutdowns: one that hangs must not keep what others hold.
 	 */
 	finish_all(&sorted);
 	if (!hlist_empty(&sorted.held.list)) {

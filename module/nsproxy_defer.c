@@ -100,6 +100,8 @@ struct slot {
 	struct work_struct work;
 	struct llist_node *member;
 	int kind;
+	/* Who does the work, while it does. */
+	struct task_struct *task;
 };
 
 struct waiter {
@@ -360,6 +362,7 @@ static void slot_work(struct work_struct *work)
 	struct slot *slot = container_of(work, struct slot, work);
 	struct llist_node *member, *next;
 
+	WRITE_ONCE(slot->task, current);
 	do {
 		if (slot->kind == HEAVY) {
 			release(slot->member, slot);
@@ -371,6 +374,25 @@ static void slot_work(struct work_struct *work)
 			cond_resched();
 		}
 	} while (next_member(slot));
+	WRITE_ONCE(slot->task, NULL);
+}
+
+/**
+ * nsproxy_defer_is_worker - is the current task one that releases for the engine?
+ *
+ * What such a task waits for must not be a release: that may be behind it.
+ *
+ * Context: any.
+ * Return: true if it is.
+ */
+bool nsproxy_defer_is_worker(void)
+{
+	int i;
+
+	for (i = 0; i < NSPROXY_DEFER_SLOTS; i++)
+		if (READ_ONCE(slots[i].task) == current)
+			return true;
+	return false;
 }
 
 /**

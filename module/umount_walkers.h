@@ -21,6 +21,7 @@
  */
 #include <linux/bits.h>
 #include <linux/dcache.h>
+#include <linux/fanotify.h>
 #include <linux/fs.h>
 #include <linux/list.h>
 #include <linux/module.h>
@@ -275,6 +276,11 @@ static bool sb_watches(struct super_block *sb)
 	struct inode *inode;
 	int i = 0;
 
+#ifdef FAN_MARK_FILESYSTEM
+	/* Both came with Linux 4.20. */
+	if (rcu_access_pointer(sb->s_fsnotify_marks))
+		return true;
+#endif
 	spin_lock(&sb->s_inode_list_lock);
 	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
 		watched = inode->i_fsnotify_mask || ++i > MAX_INODES;

@@ -11,10 +11,12 @@
  *   USED	who has a reference finds the mount alive, and a mount ends once;
  *   FREED	in the end both are gone;
  *   DOWN	the superblock is down when the last task has returned;
+ *   FINAL	... and when umount(2) has taken A off without MNT_DETACH, and B is gone
+ *		as well, whatever walkers there are;
  *   OTHERS	who waits for a grace period waits for what somebody else holds;
  *   WORKER	no worker shuts the superblock down;
  *
- * the last three in mode safe; and that somebody waits for ever, which spin finds by
+ * the last four in mode safe; and that somebody waits for ever, which spin finds by
  * itself as an invalid end state. A file system that does not answer has a mount
  * with the worker all the time, so who waits for that one never returns.
  *
@@ -76,6 +78,10 @@ bool file_locked;
 
 /* Tasks that have not returned to user space. */
 byte tasks;
+
+/* Those of them that take a mount off; and was it umount(2) of one that nobody held? */
+byte umounters = 2;
+bool is_final;
 
 inline return_to_user()
 {
@@ -349,7 +355,8 @@ proctype umounter(byte m)
 		!locked;
 		changed = true;
 		mnt[m].in_ns = false;
-		mnt[m].sync_umount = (path && mnt[m].count[0] + mnt[m].count[1] == 2)
+		mnt[m].sync_umount = (path && mnt[m].count[0] + mnt[m].count[1] == 2);
+		is_final = is_final || mnt[m].sync_umount
 	}
 	if
 	:: path -> path = false; mntput(m, m, UMOUNTER << m)
@@ -415,8 +422,12 @@ proctype umounter(byte m)
 				after_count(m);
 				mnt[m].count[m]--;
 				fate = DROP
+#ifndef LEAVE_SYNC_UMOUNT
+			:: !alone && is_plain(m) && !sync && (all || !is_last(m)) ->
+#else
 			:: !alone && is_plain(m) && (all || !is_last(m)) ->
 				let_walkers_hold(m);
+#endif
 #ifndef LEAVE_LATE
 				left[m] = true;
 #endif
@@ -451,6 +462,13 @@ proctype umounter(byte m)
 #endif
 	fi;
 	fate = AGAIN;
+	atomic {
+		umounters--;
+		/* Of one with children umount(2) says that it is busy. */
+#if defined(NO_HOLDERS) && !defined(NOT_PLAIN)
+		assert(all || umounters > 0 || !is_final || s_active == 0)	/* FINAL */
+#endif
+	}
 
 #ifdef NO_SECOND_LOOK
 	put_own(m, UMOUNTER << m);

@@ -1168,6 +1168,34 @@ TEST_F_TIMEOUT(operation, detach_held_proc, NSP_TIMEOUT)
 	check_held(_metadata, variant->mode, true, hold_proc, detach_it);
 }
 
+static int mark_whole(const char *path)
+{
+	int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC, O_RDONLY);
+
+	if (fd < 0)
+		return -1;
+	return fanotify_mark(fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_CLOSE_WRITE, AT_FDCWD,
+			     path);
+}
+
+static int hold_marked_proc(void)
+{
+	CHECK(!hold_proc());
+	CHECK(!mark_whole("/tmp"));
+	return 0;
+}
+
+/* ... but the mark of who watches all of it. */
+TEST_F_TIMEOUT(operation, detach_held_marked_proc, NSP_TIMEOUT)
+{
+	NEEDS_MOUNTS();
+	if (!nsp_supported(CLONE_NEWPID))
+		SKIP(return, NSP_LACKING);
+	if (mark_whole("/proc"))
+		SKIP(return, "fanotify here marks no file systems: %s", strerror(errno));
+	check_held(_metadata, variant->mode, false, hold_marked_proc, detach_it);
+}
+
 /* As runtimes of containers do it with the files that are to be read only. */
 static int bind_in_proc(void)
 {

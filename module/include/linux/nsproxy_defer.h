@@ -124,6 +124,7 @@ void nsproxy_defer_stop(void);
 bool nsproxy_defer_bad_param(void);
 bool nsproxy_defer_enabled(void);
 bool nsproxy_defer_all(void);
+bool nsproxy_defer_is_worker(void);
 bool nsproxy_defer_queue(struct llist_node *node, bool visible);
 bool nsproxy_defer_queue_light(struct llist_node *node);
 void nsproxy_defer_count(enum nsproxy_defer_stat stat);

@@ -113,11 +113,15 @@ static bool nobody_can_tell(const struct mount *m)
 	return sb_may_be_late(sb) || (m->mnt.mnt_root == sb->s_root && !is_last_of_sb(m));
 }
 
-/* What umount(2) and kern_unmount() take off is down when they return, in each mode. */
+/*
+ * What umount(2) and kern_unmount() take off is down when they return, in each mode. Of
+ * the former a walker may still become a holder, if not by MNT_SYNC_UMOUNT.
+ */
 static bool may_leave(const struct mount *m)
 {
-	return nobody_can_tell(m) || (nsproxy_defer_all() &&
-		!(m->mnt.mnt_flags & (MNT_SYNC_UMOUNT | MNT_INTERNAL)));
+	if (m->mnt.mnt_flags & MNT_SYNC_UMOUNT)
+		return false;
+	return nobody_can_tell(m) || (nsproxy_defer_all() && !(m->mnt.mnt_flags & MNT_INTERNAL));
 }
 
 static void leave_no_more(struct super_block *sb)
@@ -128,7 +132,6 @@ static void leave_no_more(struct super_block *sb)
 
 static enum nsproxy_defer_stat leave(struct mount *m)
 {
-	m->mnt.mnt_flags &= ~MNT_SYNC_UMOUNT;
 	atomic_inc(&m->mnt.mnt_sb->s_left);
 	if (!nsproxy_defer_queue(&m->mnt_left, false)) {
 		leave_no_more(m->mnt.mnt_sb);
@@ -180,7 +183,10 @@ static bool any_has_to_outlast(struct mount *mnt)
 	return m;
 }
 
-/* What is left takes a grace period. In mode all it may hang, and not us for ever. */
+/*
+ * What is left takes a grace period. In mode all it may hang, and not us for ever; and a
+ * worker, by the last mount of a namespace's file, may wait for itself, and nobody for it.
+ */
 static void wait_for_mounts(struct hlist_head *mounts)
 {
 	unsigned long until = jiffies + NSPROXY_DEFER_STALL_SECS * HZ;
@@ -189,8 +195,9 @@ static void wait_for_mounts(struct hlist_head *mounts)
 
 	synchronize_rcu_expedited();
 	hlist_for_each_entry_safe(m, p, mounts, mnt_umount) {
-		wait_event_timeout(left_wait, !any_has_to_outlast(m),
-				   max_t(long, until - jiffies, 1));
+		if (!nsproxy_defer_is_worker())
+			wait_event_timeout(left_wait, !any_has_to_outlast(m),
+					   max_t(long, until - jiffies, 1));
 		hlist_del(&m->mnt_umount);
 		mntput(&m->mnt);
 	}
@@ -252,8 +259,8 @@ static void second_look(struct callback_head *look)
 }
 
 /*
- * Task work is last in, first out: the second look is behind what there is, and before the
- * shutdowns: one that hangs must not keep what others hold.
+ * Task work is last in, first out: the second look is behind what there is, and before
+ * these shutdowns: one that hangs must not keep what others hold.
  */
 static void first_look(struct callback_head *look)
 {
