@@ -28,9 +28,10 @@ configure() {
 
 knows_option() { grep -rqE --include='Kconfig*' "^[[:space:]]*(menu)?config $1\$" "$SOURCE"; }
 
+# In depend mode ccache preprocesses nothing by itself, which takes a third of a build.
 compile() {
 	local obj=$1
-	CCACHE_DIR=$CACHE/ccache CCACHE_MAXSIZE=5G CCACHE_BASEDIR=$CACHE \
+	CCACHE_DIR=$CACHE/ccache CCACHE_MAXSIZE=5G CCACHE_BASEDIR=$CACHE CCACHE_DEPEND=1 \
 		KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=check KBUILD_BUILD_HOST=check \
 		make -C "$SOURCE" O="$obj" -j"$JOBS" "${MAKE_ARGS[@]}" CC="ccache $K_CC" "${KERNEL_IMAGE##*/}" modules
 }
