@@ -113,10 +113,7 @@ static bool nobody_can_tell(const struct mount *m)
 	return sb_may_be_late(sb) || (m->mnt.mnt_root == sb->s_root && !is_last_of_sb(m));
 }
 
-/*
- * What umount(2) and kern_unmount() take off is down when they return, in each mode. Of
- * the former a walker may still become a holder, if not by MNT_SYNC_UMOUNT.
- */
+/* What umount(2) and kern_unmount() take off is down when they return, whatever walkers do. */
 static bool may_leave(const struct mount *m)
 {
 	if (m->mnt.mnt_flags & MNT_SYNC_UMOUNT)
