@@ -659,21 +659,6 @@ static int set_max_pending(const char *word)
  */
 static bool bad_param;
 
-#ifdef MODULE
-/**
- * nsproxy_defer_bad_param - did a parameter have a value that cannot be?
- *
- * If so the log has said so already, and the default stands.
- *
- * Context: any.
- * Return: true if one had.
- */
-bool nsproxy_defer_bad_param(void)
-{
-	return bad_param;
-}
-#endif
-
 static int mode_param_set(const char *val, const struct kernel_param *kp)
 {
 	if (!val || set_mode(val)) {
@@ -948,6 +933,19 @@ int nsproxy_defer_publish(void)
 }
 
 #ifdef MODULE
+/**
+ * nsproxy_defer_bad_param - did a parameter have a value that cannot be?
+ *
+ * If so the log has said so already, and the default stands.
+ *
+ * Context: any.
+ * Return: true if one had.
+ */
+bool nsproxy_defer_bad_param(void)
+{
+	return bad_param;
+}
+
 /**
  * nsproxy_defer_unpublish - remove the folder, and defer nothing from now on
  *

@@ -33,12 +33,25 @@ bare_git() (
 	GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null git -C "$@"
 )
 
+# built_in FILE: without what is for a module alone, where there is such a thing.
+built_in() {
+	if grep -qx '#ifdef MODULE' "$1"; then
+		awk '
+			/^#ifdef MODULE$/ { skip = 1 }
+			!skip && /./ { if (blank) print ""; print }
+			!skip { blank = /^$/ }
+			/^#endif$/ { skip = 0 }' "$1"
+	else
+		cat "$1"
+	fi
+}
+
 # new_file PATH FILE: the part of a patch that adds FILE as PATH.
 new_file() {
 	[[ -f $2 && -z $(tail -c 1 "$2") && -s $2 ]] || die "$(here "$2") is no file, is empty, or does not end with a newline: no patch can add it"
 	printf 'diff --git a/%s b/%s\nnew file mode %s\n' "$1" "$1" "$([[ -x $2 ]] && echo 100755 || echo 100644)"
-	printf -- '--- /dev/null\n+++ b/%s\n@@ -0,0 +1,%d @@\n' "$1" "$(wc -l <"$2")"
-	sed 's/^/+/' "$2"
+	printf -- '--- /dev/null\n+++ b/%s\n@@ -0,0 +1,%d @@\n' "$1" "$(built_in "$2" | wc -l)"
+	built_in "$2" | sed 's/^/+/'
 }
 
 # piece_files PIECE: what it adds, a line each: the name in the kernel, and our file.

@@ -116,6 +116,7 @@ for series in "$TOP"/patches/linux-*.y; do
 			HOME="$SCRATCH" GIT_CONFIG_GLOBAL="$SCRATCH/gitconfig" GIT_DIR="$SCRATCH/tree/.git" \
 			"$QEMU_DIR/series.sh" >../log
 	) || wrong "$line is not composed elsewhere" "$(<log)"
+	! grep -qx '+#ifdef MODULE' plain/*.patch || wrong "$line has what is for the module alone"
 	diff -r plain odd || wrong "$line is another elsewhere"
 done
 exit "$FAILED"

@@ -117,11 +117,13 @@ struct nsproxy_defer_ops {
 
 int nsproxy_defer_start(const struct nsproxy_defer_ops *ops);
 int nsproxy_defer_publish(void);
+#ifdef MODULE
+bool nsproxy_defer_bad_param(void);
 void nsproxy_defer_unpublish(void);
 void nsproxy_defer_drain(void);
 void nsproxy_defer_stop(void);
+#endif
 
-bool nsproxy_defer_bad_param(void);
 bool nsproxy_defer_enabled(void);
 bool nsproxy_defer_all(void);
 bool nsproxy_defer_is_worker(void);
