@@ -1020,13 +1020,20 @@ TEST_F_TIMEOUT(operation, detach_held, NSP_TIMEOUT)
 	check_held(_metadata, variant->mode, true, hold_bind, detach_it);
 }
 
-static int hold_marked(void)
+/* Until its process ends: the descriptor stays open. */
+static int mark(const char *path, unsigned int kind)
 {
 	int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC, O_RDONLY);
 
-	CHECK(fd >= 0 && !hold_bind());
-	CHECK(!fanotify_mark(fd, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_CLOSE_WRITE, AT_FDCWD,
-			     "/tmp"));
+	if (fd < 0)
+		return -1;
+	return fanotify_mark(fd, FAN_MARK_ADD | kind, FAN_CLOSE_WRITE, AT_FDCWD, path);
+}
+
+static int hold_marked(void)
+{
+	CHECK(!hold_bind());
+	CHECK(!mark("/tmp", FAN_MARK_MOUNT));
 	return 0;
 }
 
@@ -1168,20 +1175,10 @@ TEST_F_TIMEOUT(operation, detach_held_proc, NSP_TIMEOUT)
 	check_held(_metadata, variant->mode, true, hold_proc, detach_it);
 }
 
-static int mark_whole(const char *path)
-{
-	int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC, O_RDONLY);
-
-	if (fd < 0)
-		return -1;
-	return fanotify_mark(fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_CLOSE_WRITE, AT_FDCWD,
-			     path);
-}
-
 static int hold_marked_proc(void)
 {
 	CHECK(!hold_proc());
-	CHECK(!mark_whole("/tmp"));
+	CHECK(!mark("/tmp", FAN_MARK_FILESYSTEM));
 	return 0;
 }
 
@@ -1191,7 +1188,7 @@ TEST_F_TIMEOUT(operation, detach_held_marked_proc, NSP_TIMEOUT)
 	NEEDS_MOUNTS();
 	if (!nsp_supported(CLONE_NEWPID))
 		SKIP(return, NSP_LACKING);
-	if (mark_whole("/proc"))
+	if (mark("/proc", FAN_MARK_FILESYSTEM))
 		SKIP(return, "fanotify here marks no file systems: %s", strerror(errno));
 	check_held(_metadata, variant->mode, false, hold_marked_proc, detach_it);
 }
