@@ -29,7 +29,7 @@ source "$QEMU_DIR/lives.sh"
 OUT=$OUT_DIR/check
 RESULTS=results.ktap
 # The longest goes first, since several run at a time.
-DEFAULT=(DEBUG STOCK-RT STOCK SMP UP)
+DEFAULT=(DEBUG STOCK-RT STOCK UP)
 KERNEL=${KERNEL:-$DEFAULT_LINE}
 TREE=${TREE:-}
 # How the check of the packages ended, where there was one.
@@ -400,7 +400,7 @@ main() {
 		# and a tree's control is what it does unpatched.
 		[[ -z ${SCENARIOS:-}$TREE ]] || which=
 		if [[ ${1:-} == --all && -z ${SCENARIOS:-}$TREE ]]; then
-			runs+=(SMP1@6.1 CLIENTS@6.1 LIVES@6.1 KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
+			runs+=(SMP@6.1 SMP1@6.1 CLIENTS@6.1 LIVES@6.1 KCSAN@6.1 PREEMPT@6.1 NOTRACER@6.1)
 			for line in 5.10 6.12; do
 				runs+=("LIVES@$line" "STOCK@$line" "STOCK-RT@$line" "SMP@$line" "UP@$line")
 			done
