@@ -79,7 +79,7 @@ series_applies() {
 	# shellcheck disable=SC2153 # compose.sh sets PATCHES.
 	for entry in $(series_entries "$1/series" | grep -v '\.patch$'); do
 		while read -r path file; do
-			cmp "$tree/$path" "$file" || result=1
+			cmp "$tree/$path" <(built_in "$file") || result=1
 		done < <(piece_files "$PATCHES/common/$entry")
 	done
 	for ((i = ${#patches[@]} - 1; i >= 0; i--)); do
