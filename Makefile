@@ -90,7 +90,7 @@ help:
 	@echo 'make check TREE=/path/to/linux'
 	@echo '                     the same on that kernel tree: as it is, with the module, and patched; so does make demo'
 	@echo 'make check-controls  run the negative controls: each must turn the verdict red'
-	@echo 'make check-all       every scenario and every kernel line'
+	@echo 'make check-all       nearly every scenario, more kernel lines, arm64, and the packages'
 	@echo 'make check-packages  install, update and purge the Debian packages in a guest that is a Debian 12'
 	@echo 'make matrix          which row of the promise held in the runs of out/check, or in RUNS="/path ..."'
 	@echo 'make series KERNEL=6.1'

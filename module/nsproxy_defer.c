@@ -29,7 +29,7 @@
  * first, on one list. A flush waits until that list begins after the batch
  * that is collecting now.
  *
- * This file is the same in the module and in the patch series; it knows
+ * This file is the same in the module and, but for the end of it, in the patch series; it knows
  * neither the kernel's version nor how its objects came here. Its users supply
  * that through struct nsproxy_defer_ops.
  */
@@ -688,7 +688,7 @@ static const struct kernel_param_ops max_pending_param_ops = {
 
 /* Once running, the knobs in /sys/kernel/nsproxy_defer are the only door. */
 module_param_cb(mode, &mode_param_ops, NULL, 0);
-MODULE_PARM_DESC(mode, "off, safe or all: which releases are deferred");
+MODULE_PARM_DESC(mode, "off, safe or all: which mounts the caller does not wait for");
 module_param_cb(max_pending, &max_pending_param_ops, NULL, 0);
 MODULE_PARM_DESC(max_pending, "how many releases may be pending (default 1024)");
 
