@@ -313,9 +313,9 @@ static void release_left(struct llist_node *node, bool light)
 /* For who writes to the flush file: files behind loop devices, and the mounts of these. */
 static void settle_left(void)
 {
-	flush_delayed_fput();
+	wait_for_delayed_fput();
 	flush_delayed_work(&delayed_mntput_work);
-	flush_delayed_fput();
+	wait_for_delayed_fput();
 }
 
 /* In mode all, what is left may hold gigabytes, in files of a tmpfs for one. */
