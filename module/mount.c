@@ -158,6 +158,26 @@ void nsd_unlock_mounts(void)
 }
 
 /**
+ * nsd_read_lock_mounts - nsd_lock_mounts() for who changes nothing, and sums up no counts
+ *
+ * Context: process context, does not sleep (but on PREEMPT_RT).
+ */
+void nsd_read_lock_mounts(void)
+{
+	read_seqlock_excl(lock);
+}
+
+/**
+ * nsd_read_unlock_mounts - the opposite of nsd_read_lock_mounts()
+ *
+ * Context: any.
+ */
+void nsd_read_unlock_mounts(void)
+{
+	read_sequnlock_excl(lock);
+}
+
+/**
  * nsd_mount_count - how many references a mount has
  * @m: the mount, with no namespace and under nsd_lock_mounts()
  *

@@ -102,6 +102,8 @@ static inline struct mount *nsd_mount_of_umount(struct hlist_node *node)
 int nsd_mount_init(void);
 void nsd_lock_mounts(void);
 void nsd_unlock_mounts(void);
+void nsd_read_lock_mounts(void);
+void nsd_read_unlock_mounts(void);
 int nsd_mount_count(struct mount *m);
 void nsd_mount_get(struct mount *m);
 void nsd_mount_drop(struct mount *m);

@@ -198,7 +198,7 @@ static bool needs_no_gp(struct mount *m)
 /* If it is the last in a namespace: nobody else waits for what is left, then. */
 static bool has_to_outlast(struct mount *m)
 {
-	return nsd_mount_is_last(m) && is_left_of(sb_of(m));
+	return is_left_of(sb_of(m)) && nsd_mount_is_last(m);
 }
 
 /*
@@ -415,23 +415,35 @@ static void leave_all(struct sorted *sorted)
 	}
 }
 
-/* ... or one of its children its superblock? */
+/* ... or one of its children its superblock? Asked at each wakeup, so walkers may go on. */
 static bool any_has_to_outlast(struct mount *m)
 {
 	struct mount *child = m;
 	bool ret;
-	int i;
 
-	nsd_lock_mounts();
+	nsd_read_lock_mounts();
 	ret = has_to_outlast(m);
-	for (i = 0; !ret && i < MAX_CONNECTED; i++) {
-		child = nsd_mount_next_connected(child, m);
-		if (!child)
-			break;
+	while (!ret && (child = nsd_mount_next_connected(child, m)))
 		ret = has_to_outlast(child);
-	}
-	nsd_unlock_mounts();
+	nsd_read_unlock_mounts();
 	return ret;
+}
+
+/*
+ * Nobody but the tree held what umount(2) has taken off, so it is down when that returns.
+ * But a walker that came in between may have found it held by a look, see
+ * nsd_mount_let_walkers_hold(), and be on its way to put it.
+ */
+static void let_walkers_put(struct mount *m)
+{
+	unsigned long until = jiffies + HZ;
+	bool held;
+
+	do {
+		nsd_lock_mounts();
+		held = nsd_mount_count(m) > 1;
+		nsd_unlock_mounts();
+	} while (held && time_before(jiffies, until) && !schedule_timeout_uninterruptible(1));
 }
 
 /*
@@ -453,6 +465,8 @@ static void wait_for_all(struct hlist_head *list)
 		if (atomic_read(&nr_left) && !nsproxy_defer_is_worker())
 			wait_event_timeout(left_wait, !any_has_to_outlast(m),
 					   max_t(long, until - jiffies, 1));
+		if (nsd_vfsmount(m)->mnt_flags & MNT_SYNC_UMOUNT)
+			let_walkers_put(m);
 		mntput(nsd_vfsmount(m));
 	}
 }

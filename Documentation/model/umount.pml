@@ -300,12 +300,28 @@ proctype walker()
 #define after_count(m)		skip
 #endif
 
+/*
+ * Gets and puts that are counted as one: then a walker's plain decrement, on another CPU
+ * than its increment, could be all that is counted of it. Of what umount(2) took off walkers
+ * that were in between then keep a reference, and are waited for after the grace period.
+ */
+#ifdef ONE_COUNTER
+#define any_undo(m, mine)	true
+#else
+#define any_undo(m, mine)	(mine || !is_plain(m))
+#endif
+#if defined(ONE_COUNTER) && !defined(NO_RECOUNT)
+#define walkers_have_put(m)	(!mnt[m].sync_umount || mnt[m].count[0] + mnt[m].count[1] == 1)
+#else
+#define walkers_have_put(m)	true
+#endif
+
 /* Under the lock. Who finds the mount held puts the flag back. */
 inline begin_count(m, mine)
 {
 	sync = mnt[m].sync_umount;
 	if
-	:: mine || !is_plain(m) -> before_count(m)
+	:: any_undo(m, mine) -> before_count(m)
 	:: else
 	fi;
 	sum = mnt[m].count[0]
@@ -455,6 +471,7 @@ proctype umounter(byte m)
 	:: fate == WAIT ->
 		synchronize_rcu(m);
 		!is_last(m) || outlasted;
+		walkers_have_put(m);
 		mntput(m, m, UMOUNTER << m)
 	:: else
 #ifdef LEAVE_LATE
