@@ -429,6 +429,16 @@ static bool any_has_to_outlast(struct mount *m)
 	return ret;
 }
 
+static bool is_held(struct mount *m)
+{
+	bool held;
+
+	nsd_lock_mounts();
+	held = nsd_mount_count(m) > 1;
+	nsd_unlock_mounts();
+	return held;
+}
+
 /*
  * Nobody but the tree held what umount(2) has taken off, so it is down when that returns.
  * But a walker that came in between may have found it held by a look, see
@@ -437,13 +447,9 @@ static bool any_has_to_outlast(struct mount *m)
 static void let_walkers_put(struct mount *m)
 {
 	unsigned long until = jiffies + HZ;
-	bool held;
 
-	do {
-		nsd_lock_mounts();
-		held = nsd_mount_count(m) > 1;
-		nsd_unlock_mounts();
-	} while (held && time_before(jiffies, until) && !schedule_timeout_uninterruptible(1));
+	while (is_held(m) && time_before(jiffies, until))
+		schedule_timeout_uninterruptible(1);
 }
 
 /*
