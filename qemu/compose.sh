@@ -33,17 +33,17 @@ bare_git() (
 	GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null git -C "$@"
 )
 
-# built_in FILE: without what is for a module alone, where there is such a thing.
+# built_in FILE: without what is for a module alone, and the blank line before that.
 built_in() {
-	if grep -qx '#ifdef MODULE' "$1"; then
-		awk '
-			/^#ifdef MODULE$/ { skip = 1 }
-			!skip && /./ { if (blank) print ""; print }
-			!skip { blank = /^$/ }
-			/^#endif$/ { skip = 0 }' "$1"
-	else
-		cat "$1"
-	fi
+	awk '
+		/^#ifdef MODULE$/ { skip = 1; blank = 0 }
+		!skip {
+			if (blank) print ""
+			blank = /^$/
+			if (!blank) print
+		}
+		/^#endif$/ { skip = 0 }
+		END { if (blank) print "" }' "$1"
 }
 
 # new_file PATH FILE: the part of a patch that adds FILE as PATH.
