@@ -210,32 +210,29 @@ static void look_later(struct hlist_head *mounts, task_work_func_t look)
 		wait_for_mounts(mounts);
 }
 
-static void take_list(struct callback_head *look, struct hlist_head *mounts)
+/* Then @next has what is not done, or, if this was for good, the grace period. */
+static void look_at(struct callback_head *look, task_work_func_t next)
 {
-	mounts->first = &container_of(look, struct mount, mnt_look)->mnt_umount;
-	mounts->first->pprev = &mounts->first;
-}
-
-static void look_at(struct hlist_head *mounts, bool for_good)
-{
+	struct mount *m = container_of(look, struct mount, mnt_look);
+	struct hlist_head mounts = { &m->mnt_umount };
 	enum nsproxy_defer_stat fate;
 	struct hlist_node *p;
 	LIST_HEAD(dentries);
-	struct mount *m;
 	struct own own;
 
-	hlist_for_each_entry_safe(m, p, mounts, mnt_umount) {
-		if (for_good)
+	mounts.first->pprev = &mounts.first;
+	hlist_for_each_entry_safe(m, p, &mounts, mnt_umount) {
+		if (!next)
 			lock_own(&own);
 		lock_mount_hash();
-		fate = put_one(m, for_good ? &own : NULL);
+		fate = put_one(m, next ? NULL : &own);
 		if (fate != LOOK_AGAIN)
 			trace_nsproxy_defer_mount(m->mnt.mnt_sb, fate);
 		/* The engine counts what it takes or refuses. */
 		if (fate != LOOK_AGAIN && fate != NSPROXY_DEFER_STAT_LEFT &&
 		    fate != NSPROXY_DEFER_STAT_WAITED_BOUND)
 			nsproxy_defer_count(fate);
-		if (for_good)
+		if (!next)
 			unlock_own(&own);
 		if (fate == NSPROXY_DEFER_STAT_FINISHED)
 			mntput_last(m, &dentries);
@@ -243,16 +240,17 @@ static void look_at(struct hlist_head *mounts, bool for_good)
 			unlock_mount_hash();
 		cond_resched();
 	}
+	if (hlist_empty(&mounts))
+		return;
+	if (next)
+		look_later(&mounts, next);
+	else
+		wait_for_mounts(&mounts);
 }
 
 static void second_look(struct callback_head *look)
 {
-	struct hlist_head mounts;
-
-	take_list(look, &mounts);
-	look_at(&mounts, true);
-	if (!hlist_empty(&mounts))
-		wait_for_mounts(&mounts);
+	look_at(look, NULL);
 }
 
 /*
@@ -261,12 +259,7 @@ static void second_look(struct callback_head *look)
  */
 static void first_look(struct callback_head *look)
 {
-	struct hlist_head mounts;
-
-	take_list(look, &mounts);
-	look_at(&mounts, false);
-	if (!hlist_empty(&mounts))
-		look_later(&mounts, second_look);
+	look_at(look, second_look);
 }
 
 /* A kernel thread has no way to user space, and no program waits for it. */
