@@ -31,13 +31,16 @@
 #include <linux/version.h>
 
 /*
- * What cannot be told by the version, who includes this defines: a file system proc with
- * what 6.9 has about walkers (PROC_GOES_BY_RCU), no ->free_inode(), no sb->s_encoding,
- * RCU of another kind for the memory of modules than for walkers, and sb_watches(), where
- * something counts who is told of the umount.
+ * What cannot be told by the version, who includes this defines: file systems with what
+ * 6.9 has about walkers (PROC_GOES_BY_RCU, FUSE_GOES_BY_RCU), no ->free_inode(), no
+ * sb->s_encoding, RCU of another kind for the memory of modules than for walkers, and
+ * sb_watches(), where something counts who is told of the umount.
  */
 #ifndef PROC_GOES_BY_RCU
 #define PROC_GOES_BY_RCU	false
+#endif
+#ifndef FUSE_GOES_BY_RCU
+#define FUSE_GOES_BY_RCU	false
 #endif
 
 /* RHEL has file systems of later kernels than its version says: 9.3 the ext4 of 6.1. */
@@ -166,9 +169,9 @@ static const struct filesystem filesystems[] = {
 	/* ->permission() and /proc/self read fs_info: kfree_rcu() in proc_kill_sb(). */
 	{ "proc", from_6_9 || PROC_GOES_BY_RCU },
 	/* ->permission() reads fuse_mount, fuse_conn, its user_ns: all by RCU, in time. */
-	{ "fuse", on_6_1_192 || from_6_9 },
-	{ "fuseblk", on_6_1_192 || from_6_9 },
-	{ "virtiofs", on_6_1_192 || from_6_9 },
+	{ "fuse", on_6_1_192 || from_6_9 || FUSE_GOES_BY_RCU },
+	{ "fuseblk", on_6_1_192 || from_6_9 || FUSE_GOES_BY_RCU },
+	{ "virtiofs", on_6_1_192 || from_6_9 || FUSE_GOES_BY_RCU },
 	/* No hooks; since eventfs ->permission() follows sb->s_root, which is NULL then. */
 	{ "tracefs", OF_ITS_AGE && before_6_2 },
 	/* ->permission() (6.1), ->d_hash() (with nocase) read the sbi, freed at once. */

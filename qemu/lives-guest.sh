@@ -325,12 +325,12 @@ once() {
 # The waits of ours that there may be in a life, where others hold at that moment what
 # ends or may be removed with the mount: an nsfs of podman's network; the root of
 # nspawn's container, and the directory that it gets mounts by. Before 5.11 users mount
-# no overlay, so podman takes FUSE for that, which is not safe there, see filesystems.rst.
+# no overlay, so podman takes FUSE for that, which the patches have made safe there.
 may_wait() {
 	case $1.$2@$(uname -r) in
 	safe.podman@*) echo 1 ;;
 	safe.nspawn@*) echo 2 ;;
-	*.podman-rootless@5.10.*) echo 1 ;;
+	*.podman-rootless@5.10.*) [ ! -e $NSD/nsproxy_defer.ko ] && echo 0 || echo 1 ;;
 	*) echo 0 ;;
 	esac
 }
