@@ -110,15 +110,15 @@ TEST_F_TIMEOUT(walkers, storm, NSP_TIMEOUT)
 
 TEST_F_TIMEOUT(walkers, slab, NSP_TIMEOUT)
 {
-	long before, after;
+	long before, after, walks = nsp_env("NSPROXY_TEST_WALKS", 8);
 
 	if (!slab_is_own("mnt_cache"))
 		SKIP(return, SLAB_MERGED);
 	/* The first storm fills what fills only once. */
-	storm(_metadata, variant->switched, 8);
+	storm(_metadata, variant->switched, walks);
 	before = slab_settles("mnt_cache", 0);
 	ASSERT_LE(0, before);
-	storm(_metadata, variant->switched, nsp_env("NSPROXY_TEST_WALKS", 8));
+	storm(_metadata, variant->switched, walks);
 	after = slab_settles("mnt_cache", before);
 	EXPECT_LE(after, before);
 }
