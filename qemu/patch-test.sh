@@ -223,6 +223,12 @@ echo index >undocumented/Documentation/index.rst
 git -C undocumented add Documentation
 git -C undocumented commit -q -m index
 expect 0 'a git worktree with 3 commits' undocumented DEST=documented.out
+# The same of what is compiled, if the series says so, and of nothing but that.
+sed -i 's#Documentation/#lib/#g' "$PATCHES/linux-3.16.y/0003-Document.patch"
+make_tree without 3.16 "$L"
+expect 1 'lib/index.rst, which it changes, is not in this tree' without
+sed -i '$i # Optional: some have that' "$PATCHES/linux-3.16.y/series"
+expect 0 'Left out, .*: 0003-Document.patch' without DEST=without.out
 make_tree part 3.16 "$L"
 mkdir -p part/include/linux
 touch part/include/linux/nsproxy_defer.h

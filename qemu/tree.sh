@@ -178,8 +178,12 @@ why_not() {
 	echo "$name: ${wrong:-$(tail -n 1 "$2")}"
 }
 
-# Changes nothing that is compiled into a kernel, so a tree can do without it.
-is_optional() { ! patched_files "$1" | grep -qvE '^(Documentation/|tools/|MAINTAINERS$)'; }
+# is_optional SERIES PATCH: can a tree do without it? So it is if nothing that it changes
+# is compiled into a kernel, or if the series says so, "# Optional: REASON" above its name.
+is_optional() {
+	! patched_files "$2" | grep -qvE '^(Documentation/|tools/|MAINTAINERS$)' ||
+		grep -xF -B1 -- "${2##*/}" "$1" | grep -q '^# Optional: '
+}
 
 # hunks PATCH: how many there are in files that must be there.
 hunks() { grep -cE '^@@ -[^0]' "$1" || true; }
@@ -213,7 +217,7 @@ try_series() {
 		if apply_patch "$scratch/tree" "$patch" >"$scratch/log"; then
 			FIT=$((FIT + $(hunks "$patch")))
 			OFFSET=$((OFFSET + $(grep -c '(offset' "$scratch/log" || true)))
-		elif is_optional "$patch"; then
+		elif is_optional "$1" "$patch"; then
 			LEFT_OUT+=("$patch")
 			HUNKS=$((HUNKS - $(hunks "$patch")))
 		else
