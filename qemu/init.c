@@ -520,10 +520,13 @@ static void remove_new_files(void)
 
 static void run_side(const char *side, int round)
 {
-	/* Many of them fail on any kernel that is not the one they are for. */
+	/*
+	 * Many of them fail on any kernel that is not the one they are for, and pidfd_test
+	 * makes as many tasks as there are pids, which may take a guest five minutes.
+	 */
 	char *const argv[] = {
 		"/kselftest/run_kselftest.sh", "--no-error-on-fail",
-		"--override-timeout", "300", NULL
+		"--override-timeout", "900", NULL
 	};
 
 	say("side %s, round %d", side, round);
