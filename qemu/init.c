@@ -525,7 +525,8 @@ static void run_side(const char *side, int round)
 	 * makes as many tasks as there are pids, which may take a guest five minutes.
 	 */
 	char *const argv[] = {
-		"/kselftest/run_kselftest.sh", "--no-error-on-fail", "--override-timeout", "900", NULL
+		"/kselftest/run_kselftest.sh", "--no-error-on-fail", "--override-timeout", "900",
+		NULL
 	};
 
 	say("side %s, round %d", side, round);
