@@ -333,7 +333,7 @@ may_wait() {
 	case $1.$2@$(uname -r) in
 	safe.podman@*) echo 1 ;;
 	safe.nspawn@*) echo 2 ;;
-	*.podman-rootless@5.10.*) [ ! -e $NSD/nsproxy_defer.ko ] && echo 0 || echo 1 ;;
+	*.podman-rootless@5.10.*) [ -e $NSD/nsproxy_defer.ko ] && echo 1 || echo 0 ;;
 	*) echo 0 ;;
 	esac
 }
