@@ -61,10 +61,8 @@ check_request() {
 		if [[ $(setting "$scenario" kernel) == stock* ]]; then
 			[[ -z $TREE ]] ||
 				die "$scenario boots Debian's own kernel and TREE=$TREE is a tree to build: pick a built scenario, like SCENARIOS=SMP"
-		elif [[ $ARCH != x86 ]]; then
-			[[ -z $TREE ]] || die "a tree is built for x86-64 alone so far: leave ARCH= out"
-			[[ $scenario != UP ]] || die "there is no kernel without SMP for $ARCH; SCENARIOS=SMP1 is one with one CPU"
-			at_least 6.2 "$line" || die "kernels for $ARCH are built from 6.2 on, where ftrace has what a module takes; KERNEL= takes 6.12 or 7.2"
+		elif [[ $ARCH/$scenario == arm64/UP ]]; then
+			die "there is no kernel without SMP for $ARCH; SCENARIOS=SMP1 is one with one CPU"
 		fi
 	done
 }
@@ -387,7 +385,7 @@ main() {
 		fi
 		if [[ -n $TREE ]]; then
 			choose_tree
-			DEFAULT=(SMP UP)
+			DEFAULT=(SMP "$( [[ $ARCH == x86 ]] && echo UP || echo SMP1)")
 			KERNEL=$(tree_kinds)
 		fi
 		for run in ${SCENARIOS:-${DEFAULT[*]}}; do

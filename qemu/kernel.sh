@@ -28,6 +28,16 @@ configure() {
 
 knows_option() { grep -rqE --include='Kconfig*' "^[[:space:]]*(menu)?config $1\$" "$SOURCE"; }
 
+# fragments NAME FILE...: what the scenario's kernel is configured by. What ftrace has for
+# whoever takes a function over is another thing on arm64 since 6.2.
+fragments() {
+	local ftrace=WITH_REGS
+	grep -qs HAVE_DYNAMIC_FTRACE_WITH_REGS "$SOURCE/arch/$ARCH/Kconfig" || ftrace=WITH_ARGS
+	cat "$SCENARIO_DIR/base" "$SCENARIO_DIR/base-$ARCH" "$TOP/selftests/nsproxy/config" "${@:2}" \
+		"$SCENARIO_DIR/$1/fragment" |
+		sed "s/FTRACE_WITH_REGS/FTRACE_$ftrace/"
+}
+
 # In depend mode ccache preprocesses nothing by itself, which takes a third of a build.
 compile() {
 	local obj=$1
@@ -47,8 +57,8 @@ built_kernel() {
 		lock_cache "$(tree_id "$line")"
 		tree_source "$line"
 		what="$T_NAME, $line"
-		K_ID=$(tree_id "$line")-$name
-		obj=$(tree_cache "$line")/$name
+		K_ID=$(tree_id "$line")-$name$SUFFIX
+		obj=$(tree_cache "$line")/$name$SUFFIX
 		own=("$SCENARIO_DIR/tree")
 	else
 		lock_cache fetch
@@ -61,10 +71,7 @@ built_kernel() {
 	fi
 	command -v "${K_CC%% *}" >/dev/null || die "no compiler ${K_CC%% *} here; CC= names another"
 	mkdir -p "$obj"
-	# What ftrace has for whoever takes a function over goes by the architecture.
-	cat "$SCENARIO_DIR/base" "$SCENARIO_DIR/base-$ARCH" "$TOP/selftests/nsproxy/config" "${own[@]}" \
-		"$SCENARIO_DIR/$name/fragment" |
-		sed "s/CONFIG_DYNAMIC_FTRACE_WITH_REGS/$FTRACE_OPTION/" >"$obj/fragments"
+	fragments "$name" "${own[@]}" >"$obj/fragments"
 	stamp=$(cat "$obj/fragments" "$SOURCE/Makefile" ${TREE:+"$SOURCE.stamp"} \
 		<($K_CC --version) ${TREE:+<(echo "$K_CC ${MAKE_ARGS[*]}")} | cksum)
 	if [[ ! -e $obj/stamp || $(<"$obj/stamp") != "$stamp" ]]; then

@@ -31,7 +31,6 @@ x86 | x86_64)
 	SUFFIX=
 	CROSS_PACKAGES=()
 	KERNEL_IMAGE=arch/x86/boot/bzImage
-	FTRACE_OPTION=CONFIG_DYNAMIC_FTRACE_WITH_REGS
 	QEMU_PACKAGE=qemu-system-x86
 	QEMU_FIRMWARE=(seabios)
 	QEMU=(qemu-system-x86_64)
@@ -57,7 +56,6 @@ arm64)
 	CROSS_COMPILE=${CROSS_COMPILE:-aarch64-linux-gnu-}
 	CROSS_PACKAGES=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	KERNEL_IMAGE=arch/arm64/boot/Image
-	FTRACE_OPTION=CONFIG_DYNAMIC_FTRACE_WITH_ARGS
 	QEMU_PACKAGE=qemu-system-arm
 	QEMU_FIRMWARE=()
 	QEMU=(qemu-system-aarch64 -M "virt,gic-version=max")

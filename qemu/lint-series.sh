@@ -98,10 +98,9 @@ compile_steps() {
 		echo "== ${patch##*/}"
 		apply_patch "$SOURCE" "$patch" || return 1
 		for setting in y n; do
-			obj=$(tree_cache steps)/$setting
+			obj=$(tree_cache steps)/$setting$SUFFIX
 			mkdir -p "$obj"
-			cat "$SCENARIO_DIR"/{base,base-x86,SMP/fragment} >"$obj/fragments"
-			grep -hv NSPROXY_DEFER "$SCENARIO_DIR/tree" "$TOP/selftests/nsproxy/config" >>"$obj/fragments"
+			fragments SMP "$SCENARIO_DIR/tree" | grep -v NSPROXY_DEFER >"$obj/fragments"
 			echo "CONFIG_NSPROXY_DEFER=$setting" >>"$obj/fragments"
 			configure "$obj" SMP && compile "$obj" || return 1
 		done

@@ -397,7 +397,7 @@ copy_tree_source() {
 	mkdir -p "$SOURCE"
 	rsync -a --delete --chmod=u+w --exclude=/.git "$T_DIR/" "$SOURCE/"
 	if [[ -e $SOURCE/.config || -e $SOURCE/include/config ]]; then
-		make -C "$SOURCE" ARCH=x86_64 CROSS_COMPILE= HOSTCFLAGS='-O2 -fcommon' mrproper
+		make -C "$SOURCE" ARCH="$ARCH" CROSS_COMPILE= HOSTCFLAGS='-O2 -fcommon' mrproper
 	fi
 	while read -r patch; do
 		patch -d "$SOURCE" -p1 -F 0 --forward --batch --dry-run -i "$patch" >/dev/null || continue
@@ -435,7 +435,7 @@ tree_source() {
 	old_compiler || true
 	# A vendor's Makefile may name the processor of his board, and a compiler for it.
 	# shellcheck source=/dev/null
-	mapfile -t MAKE_ARGS < <(echo ARCH=x86_64; echo CROSS_COMPILE=; source "$FIXES/flags.sh" "$SOURCE" "$K_CC")
+	mapfile -t MAKE_ARGS < <(echo "ARCH=$ARCH"; echo "CROSS_COMPILE=${SUFFIX:+$CROSS_COMPILE}"; source "$FIXES/flags.sh" "$SOURCE" "$K_CC")
 	for arg in "${!MAKE_ARGS[@]}"; do
 		[[ ${MAKE_ARGS[arg]} == CC=* ]] || continue
 		K_CC=${MAKE_ARGS[arg]#CC=}
@@ -452,7 +452,7 @@ tree_expect() {
 	taint=$(sed -n 's/^taint //p' "$SCENARIO_DIR/$scenario/expect")
 	[[ $kind == module ]] || taint=$((taint - 4096))
 	echo "taint $taint"
-	sed '/^taint /d;/^sides /d' "$SCENARIO_DIR/$scenario/expect"
+	cat "$SCENARIO_DIR/$scenario/expect" "$SCENARIO_DIR/$ARCH-expect" 2>/dev/null | sed '/^taint /d;/^sides /d'
 	sides=$(sed -n 's/^sides //p' "$SCENARIO_DIR/$scenario/expect")
 	# What a patched tree is held to is the tree as it was, or else its own
 	# mode off.
