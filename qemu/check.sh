@@ -117,11 +117,12 @@ stage_check() {
 
 # guests NAME@LINE: the folder of each of its guests. That is the run's own, but
 # where a scenario sets programs apart these have a guest to themselves, so that
-# two processors can share what takes long. Unpatched only one of them runs.
+# two processors can share what takes long. Plain "make check" goes without that
+# guest, and unpatched only one of the programs runs.
 guests() {
 	local dir
 	dir=$OUT/$(run_name "$1")
-	if [[ $1 == *@unpatched || -z $(setting "${1%@*}" apart) ]]; then
+	if [[ $which == quick || $1 == *@unpatched || -z $(setting "${1%@*}" apart) ]]; then
 		echo "$dir"
 	else
 		printf '%s\n' "$dir/1" "$dir/2"
@@ -132,7 +133,7 @@ guests() {
 programs_of() {
 	case $1 in
 	*/1) echo "/:(${2// /|})\$/!d" ;;
-	*/2) echo "/:(${2// /|})\$/d" ;;
+	*) [[ -z $2 ]] || echo "/:(${2// /|})\$/d" ;;
 	esac
 }
 
