@@ -3,7 +3,7 @@
 # From a System.map, what symbols.c takes from one: the data that the module looks up,
 # and some to tell by whose map it is. A name that stands twice is nobody's.
 BEGIN {
-	split("unmounted mount_lock delayed_fput_work delayed_mntput_work", needed)
+	split("unmounted mount_lock delayed_fput_work delayed_mntput_work mntns_operations", needed)
 	split("free_ipc_work net_cleanup_work __start_BTF __stop_BTF kallsyms_lookup_name " \
 	      "init_pid_ns init_user_ns init_uts_ns cleanup_net inc_ucount " \
 	      "namespace_unlock", others)
