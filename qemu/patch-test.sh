@@ -53,7 +53,7 @@ make_series() {
 	sed -i '3a\\nconfig NSPROXY_DEFER\n\tbool "Defer"' base/init/Kconfig
 	git -C base add .
 	git -C base commit -q -m 'Add an option'
-	sed -i 's/^\tfree_nsproxy/\tdefer_nsproxy/' base/kernel/nsproxy.c
+	sed -i 's/^\tfree_nsproxy/\tnsproxy_defer_queue/' base/kernel/nsproxy.c
 	git -C base commit -q -a -m 'Defer'
 	git -C base format-patch -q -2 -o "$dir"
 	(cd "$dir" && printf '# why\n%s # because\n' ./*.patch | sed 's#^\./##') >"$dir/series"
@@ -92,7 +92,7 @@ expect() {
 patched() {
 	[[ -e $1/include/linux/nsproxy_defer.h ]] || wrong "$1 has not the header of the series"
 	grep -qs '^config NSPROXY_DEFER$' "$1/init/Kconfig" || wrong "$1 has not the option of the series"
-	grep -qs defer_nsproxy "$1/kernel/nsproxy.c" || wrong "$1 has not the call of the series"
+	grep -qs nsproxy_defer_queue "$1/kernel/nsproxy.c" || wrong "$1 has not the call of the series"
 }
 
 wrong() {
@@ -214,7 +214,7 @@ expect 1 '1 of 2 hunks fit; the first that does not: 0002-Defer.patch: kernel/ns
 [[ $(grep -c '^patching file' plain.out.log) == 3 ]] || wrong "plain.out.log does not tell of each patch" "$(<plain.out.log)"
 document 3.16
 make_tree undocumented 3.16 "$L"
-expect 0 'Left out, since it does not apply and the kernel does without: 0003-Document.patch' undocumented DEST=undocumented.out
+expect 0 'Left out, since this tree has it already, or a kernel can do without: 0003-Document.patch' undocumented DEST=undocumented.out
 patched undocumented.out
 make_git undocumented
 expect 0 'a git worktree with 2 commits' undocumented DEST=undocumented2.out
@@ -227,11 +227,21 @@ expect 0 'a git worktree with 3 commits' undocumented DEST=documented.out
 sed -i 's#Documentation/#lib/#g' "$PATCHES/linux-3.16.y/0003-Document.patch"
 make_tree without 3.16 "$L"
 expect 1 'lib/index.rst, which it changes, is not in this tree' without
+# A patch that the tree has already is left out.
+make_tree there 3.16 "$L"
+mkdir there/lib
+printf 'index\nnsproxy_defer\n' >there/lib/index.rst
+expect 0 'Left out, .*: 0003-Document.patch' there DEST=there.out
 sed -i '$i # Optional: some have that' "$PATCHES/linux-3.16.y/series"
 expect 0 'Left out, .*: 0003-Document.patch' without DEST=without.out
+make_tree rustuh 6.1 "$M"
+sed -i '3i#if defined(CONFIG_KDP_NS) || defined(CONFIG_RUSTUH_KDP_NS)' rustuh/fs/namespace.c
+expect 1 'unifdef -m -UCONFIG_KDP_NS -UCONFIG_RUSTUH_KDP_NS fs/' rustuh
 make_tree part 3.16 "$L"
 mkdir -p part/include/linux
 touch part/include/linux/nsproxy_defer.h
+expect 1 'has a part of a series' part
+echo 'config NSPROXY_DEFER' >>part/init/Kconfig
 expect 1 'has a part of a series' part
 
 [[ $("$QEMU_DIR/trees.sh" "$TREES" | grep -c '^   [0-9].*|') -gt 10 ]] || wrong "the table of trees lacks some"

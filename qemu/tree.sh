@@ -47,7 +47,7 @@ tree_function() {
 #	T_INEXACT	why nobody can count who holds a mount, neither the module nor a
 #			series whose hunks fit, and what to do; or nothing if it can be done
 look_at_tree() {
-	local body kconfig=
+	local body parts=
 	[[ -n $1 ]] || die "which tree? Give TREE=/path/to/linux"
 	[[ -e $1 ]] || die "TREE=$1 is not there"
 	[[ -d $1 && -r $1 && -x $1 ]] || die "TREE=$1 is not a folder that can be read"
@@ -69,13 +69,15 @@ look_at_tree() {
 	T_CLASS=
 	T_UMOUNT=
 	T_INEXACT=
-	grep -qs '^config NSPROXY_DEFER$' "$T_DIR/init/Kconfig" "$T_DIR/kernel/Kconfig"* && kconfig=yes
-	if [[ -e $T_DIR/include/linux/nsproxy_defer.h && -n $kconfig ]]; then
+	grep -qs '^config NSPROXY_DEFER$' "$T_DIR/init/Kconfig" "$T_DIR/kernel/Kconfig"* && parts+=1
+	[[ ! -e $T_DIR/include/linux/nsproxy_defer.h ]] || parts+=1
+	[[ ! -e $T_DIR/fs/namespace_unlock.h ]] && ! grep -qs nsproxy_defer "$T_DIR/kernel/nsproxy.c" || parts+=1
+	if [[ $parts == 111 ]]; then
 		T_CARRIES=yes
 		return
 	fi
-	[[ ! -e $T_DIR/include/linux/nsproxy_defer.h && -z $kconfig ]] ||
-		die "$T_DIR has a part of a series: include/linux/nsproxy_defer.h and config NSPROXY_DEFER come together; apply the rest of it or take it back"
+	[[ -z $parts ]] ||
+		die "$T_DIR has a part of a series: config NSPROXY_DEFER, include/linux/nsproxy_defer.h and what uses it (fs/namespace_unlock.h, up to 3.16 kernel/nsproxy.c) come together; apply the rest of it or take it back"
 	body=$(tree_function switch_task_namespaces kernel/nsproxy.c)
 	if grep -qE '^[[:space:]]+synchronize_[a-z_]+\(\);' <<<"$body"; then
 		T_CLASS=L
@@ -170,6 +172,10 @@ why_not() {
 	done < <(sed -nE 's#^--- a/([^[:space:]]+).*#\1#p' "$1")
 	wrong=$(awk '
 		/^patching file / { file = substr($0, 15) }
+		/^Reversed \(or previously applied\) patch detected/ {
+			print file ": it has this change already, and the tree has not all of the patch"
+			exit
+		}
 		/^Hunk #[0-9]+ (FAILED|ignored) at / {
 			print file ": hunk " substr($2, 2) " (line " $5 + 0 ") does not apply"
 			exit
@@ -185,14 +191,21 @@ is_optional() {
 		grep -xF -B1 -- "${2##*/}" "$1" | grep -q '^# Optional: '
 }
 
+# has_patch DIR PATCH: is all that it does done there already? Vendors, and late stable
+# kernels, bring what a series brings, too.
+has_patch() {
+	patch -d "$1" -p1 -F 0 --reverse --force --dry-run -i "$2" >/dev/null 2>&1
+}
+
 # hunks PATCH: how many there are in files that must be there.
 hunks() { grep -cE '^@@ -[^0]' "$1" || true; }
 
 # try_series SERIES: does it apply? Tried on copies of the files that it changes. A line
 # "# Where: FILE WORD" of it is about what the tree must have besides, and one "# Where
 # not: FILE WORD" about what it must not. Sets WRONG to that, or to the first hunk that does
-# not, LEFT_OUT to the patches that do not apply and need not, FIT and HUNKS to how many
-# hunks do, of how many, and OFFSET to how many of these not as they stand.
+# not, LEFT_OUT to the patches that do not apply and need not, or are there already, FIT
+# and HUNKS to how many hunks do, of how many, and OFFSET to how many of these not as they
+# stand.
 try_series() {
 	local scratch patches patch file word
 	scratch=$(mktemp -d)
@@ -217,7 +230,7 @@ try_series() {
 		if apply_patch "$scratch/tree" "$patch" >"$scratch/log"; then
 			FIT=$((FIT + $(hunks "$patch")))
 			OFFSET=$((OFFSET + $(grep -c '(offset' "$scratch/log" || true)))
-		elif is_optional "$1" "$patch"; then
+		elif is_optional "$1" "$patch" || has_patch "$scratch/tree" "$patch"; then
 			LEFT_OUT+=("$patch")
 			HUNKS=$((HUNKS - $(hunks "$patch")))
 		else
@@ -267,20 +280,19 @@ find_series() {
 	local dir line series ranked=
 	[[ -d $PATCHES ]] || die "PATCHES=$PATCHES is not there: give a folder with series in linux-X.Y.y, or leave it out"
 	T_SERIES=''
-	T_WRONG=$T_INEXACT
-	[[ -z $T_WRONG ]] || return 0
+	T_WRONG=''
 	while read -r _ dir; do
 		line=${dir%.y}
 		[[ $(class_of_line "${line##*/linux-}") == "$T_CLASS" ]] || continue
 		series=$(composed "$dir") || exit 1
-		if try_series "$series"; then
+		if try_series "$series" && [[ -z $T_INEXACT ]]; then
 			T_FROM=$dir
 			T_SERIES=$series
 			T_HUNKS=$HUNKS T_OFFSET=$OFFSET
 			T_LEFT_OUT=(${LEFT_OUT[@]+"${LEFT_OUT[@]}"})
 			return
 		fi
-		ranked+="$((FIT * 1000 / HUNKS)) ${dir##*/}: $FIT of $HUNKS hunks fit; $WRONG"$'\n'
+		ranked+="$((FIT * 1000 / HUNKS)) ${dir##*/}: $FIT of $HUNKS hunks fit; ${WRONG:-that is all}"$'\n'
 	done < <(lines_by_distance)
 	[[ -z $ranked ]] || T_WRONG=$(sort -rns <<<"${ranked%$'\n'}" | cut -d' ' -f2-)
 }
@@ -330,12 +342,12 @@ series_word() {
 describe_series() {
 	local patch
 	if [[ -z $T_SERIES ]]; then
-		note "No series of patches/ applies$( [[ -z $T_WRONG ]] || printf ':\n%s' "$T_WRONG")."
+		note "No series of patches/ applies$( [[ -z $T_INEXACT$T_WRONG ]] || printf ':\n%s' "${T_INEXACT:-$T_WRONG}")."
 		return
 	fi
 	note "$(here "$T_FROM") applies without fuzz ($(tree_patches | wc -l) patches)."
 	for patch in ${T_LEFT_OUT[@]+"${T_LEFT_OUT[@]}"}; do
-		note "Left out, since it does not apply and the kernel does without: ${patch##*/}."
+		note "Left out, since this tree has it already, or a kernel can do without: ${patch##*/}."
 	done
 }
 
@@ -418,7 +430,7 @@ copy_tree_source() {
 tree_source() {
 	local kind=$1 stamp arg
 	[[ $kind != patched || -n $T_CARRIES || -n $T_SERIES ]] ||
-		die "no series applies to $T_DIR:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel}"
+		die "no series applies to $T_DIR:"$'\n'"${T_INEXACT:-${T_WRONG:-there is none for a class $T_CLASS kernel}}"
 	SOURCE=$(tree_cache "$kind")/src
 	stamp=$( {
 		find "$T_DIR" -path "$T_DIR/.git" -prune -o -type f -printf '%P %T@ %s\n' | sort

@@ -7,7 +7,16 @@
 # fs/namespace.c what is not so, and what to do.
 /^(<<<<<<<|>>>>>>>) / && !broken { broken = "has a merge that is not finished (line " NR "): finish it" }
 /\r$/ && !broken { broken = "has the line ends of DOS: convert the tree, or check it out anew with git -c core.autocrlf=false" }
-match($0, /CONFIG_(KDP|RKP)_NS[A-Z_]*/) { option = substr($0, RSTART, RLENGTH) }
+{
+	for (rest = $0; match(rest, /CONFIG_(RUSTUH_)?(KDP|RKP)_NS[A-Z_]*/); rest = substr(rest, RSTART + RLENGTH)) {
+		name = substr(rest, RSTART, RLENGTH)
+		if (!(name in options)) {
+			options[name]
+			option = option (option ? " and " : "") name
+			unset = unset " -U" name
+		}
+	}
+}
 /^[a-z].*[ *]mntput_no_expire\([^;]*$/ { place = "put" }
 /^[a-z].*[ *]__legitimize_mnt\([^;]*$/ { place = "walk" }
 /^}/ { place = "" }
@@ -18,7 +27,7 @@ END {
 	if (broken)
 		print "fs/namespace.c " broken
 	else if (class != "L" && option)
-		print "with " option " a mount has its flags and superblock elsewhere: turn that off, and take its code out with unifdef -m -U" option " fs/*.[ch]"
+		print "with " option " a mount has its flags and superblock elsewhere: turn that off, and take its code out with unifdef -m" unset " fs/*.[ch]"
 	else if (class != "L" && order != "right")
 		print "mntput() does not look at mnt_ns before it decrements: bring 9ea0a46ca2c3 to the tree, which 4.9.178, 4.14.78 and 4.19 have"
 	else if (class != "L" && !asks)
