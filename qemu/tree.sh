@@ -464,7 +464,7 @@ tree_expect() {
 	taint=$(sed -n 's/^taint //p' "$SCENARIO_DIR/$scenario/expect")
 	[[ $kind == module ]] || taint=$((taint - 4096))
 	echo "taint $taint"
-	cat "$SCENARIO_DIR/$scenario/expect" "$SCENARIO_DIR/$ARCH-expect" 2>/dev/null | sed '/^taint /d;/^sides /d'
+	sed '/^taint /d;/^sides /d' "$SCENARIO_DIR/$scenario/expect" ${SUFFIX:+"$SCENARIO_DIR/$ARCH-expect"}
 	sides=$(sed -n 's/^sides //p' "$SCENARIO_DIR/$scenario/expect")
 	# What a patched tree is held to is the tree as it was, or else its own
 	# mode off.
