@@ -657,7 +657,7 @@ static int set_max_pending(const char *word)
  * load of a module, Linux 3.16 forgets to take the module's tracepoints back
  * out, and the next module's fall over them.
  */
-static bool bad_param;
+static bool bad_param __maybe_unused;
 
 static int mode_param_set(const char *val, const struct kernel_param *kp)
 {
@@ -880,7 +880,7 @@ static const struct attribute_group stat_group = {
 
 /**
  * nsproxy_defer_start - get ready to take objects
- * @new_ops: what the engine needs to know; must stay until nsproxy_defer_stop()
+ * @new_ops: what the engine needs to know; must stay while it works
  *
  * The mode is what the mode= parameter said, or else @new_ops->default_mode.
  *

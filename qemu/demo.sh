@@ -19,7 +19,7 @@ source "$QEMU_DIR/systemd-guest.sh"
 source "$QEMU_DIR/lives.sh"
 
 OUT=$OUT_DIR/demo
-LIMIT=300
+LIMIT=900
 TREE=${TREE:-}
 KERNEL=${KERNEL:-$DEFAULT_LINE}
 # What is booted: LABEL CPUS KIND. LABEL is the kernel's name in the table, and
@@ -206,7 +206,6 @@ choose_guests() {
 	choose_tree
 	[[ -z $T_CARRIES ]] || die "$T_DIR carries a series already, so there is nothing to compare it with; give the tree without it"
 	! tree_has_fix || die "$T_DIR has the fix of Linux 3.17 already, so there is nothing to compare it with; give the tree without it"
-	LIMIT=900
 	GUESTS=()
 	MODES+=(${T_SERIES:+patched})
 	! tree_takes_fix || MODES+=(upstream)

@@ -76,6 +76,10 @@ arm64)
 	exit 1
 	;;
 esac
+if [[ ${ACCEL:-tcg} != @(tcg|kvm)* ]]; then
+	echo "nsproxy_defer: ACCEL=$ACCEL is no accelerator: it takes kvm or tcg" >&2
+	exit 1
+fi
 OUT_DIR=$TOP/out${SUFFIX:+/$ARCH}
 GUEST_CC=${CC:-${CROSS_COMPILE:-}gcc}
 
@@ -747,7 +751,7 @@ console_problems() {
 must_have_ended() {
 	local dir=$1 limit=$2 problems
 	[[ $(<"$dir/status") != timeout ]] ||
-		die "the guest did not finish within $limit s; its console is $dir/console.log"
+		die "the guest did not finish within $limit s: is this machine busy? Its console is $dir/console.log"
 	[[ $(<"$dir/status") == "exited 0" ]] ||
 		die "QEMU failed: $(head -n 1 "$dir/qemu.log"); see $dir/qemu.log"
 	problems=$(console_problems "$dir/console.log")
