@@ -56,19 +56,20 @@ prepare_tree() {
 }
 
 # Once its container has begun, crun reads /proc/PID/stat for its books. If the container
-# ends just then, crun puts the last files of its memory, and somebody else holds the root.
-# So it is busy for a while.
+# ended just then, crun would put the last files of its memory, and somebody else held the
+# root. So it waits for the end of its input, which is when crun has come to --pid-file.
 prepare_bundle() {
 	mkdir -p $WORK/bundle
 	cp -a "$TREE" $WORK/bundle/rootfs
 	(cd $WORK/bundle && runc spec)
 	sed -i -e 's/"terminal": true/"terminal": false/' \
-		-e 's/"sh"$/"sh", "-c", "echo this is life; sha1sum \/bin\/* >\/dev\/null; exit 7"/' $WORK/bundle/config.json
+		-e 's/"sh"$/"sh", "-c", "echo this is life; read x; exit 7"/' $WORK/bundle/config.json
+	mkfifo $WORK/begun
 	grep -q 'this is life' $WORK/bundle/config.json || die "runc's config.json is not what it was"
 }
 
-crun_life() { crun run -b $WORK/bundle "c$1"; }
-runc_life() { runc run -b $WORK/bundle "r$1"; }
+crun_life() { cat $WORK/begun | crun run --pid-file $WORK/begun -b $WORK/bundle "c$1"; }
+runc_life() { runc run -b $WORK/bundle "r$1" </dev/null; }
 bwrap_life() { bwrap --unshare-all --bind / / --dev /dev --proc /proc sh -c "$SAYS"; }
 unit_life() { systemd-run --wait --quiet --collect --pipe sh -c "$SAYS"; }
 sandboxed_unit_life() {
