@@ -123,7 +123,7 @@ main() {
 	find_series
 	tree_record series "$(series_word)"
 	[[ -z $T_INEXACT ]] ||
-		die "no series is for $T_DIR, which is unchanged:"$'\n'"$T_INEXACT."$'\n'"Until then no hunk that fits is right, nor is the module. Do that first, and run this again; as it is, the nearest is"$'\n'"${T_WRONG%%$'\n'*}"
+		die "no series is for $T_DIR, which is unchanged:"$'\n'"$T_WRONG."$'\n'"Until then no hunk that fits is right, nor is the module. Do that first, and run this again."
 	[[ -n $T_SERIES ]] ||
 		die "no series is for $T_DIR, which is unchanged:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"$'\n'"Apply the nearest by hand, from make series KERNEL=; or use the module, see README.md for which kernels."
 	describe_series

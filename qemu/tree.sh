@@ -275,7 +275,7 @@ lines_by_distance() {
 # find_series: sets T_FROM (a folder of patches/), T_SERIES (the same, composed), and
 # T_LEFT_OUT (the patches that need not apply, and do not), or leaves T_SERIES empty
 # and sets T_WRONG to what is wrong with each that was tried, a line each, the
-# nearest first. All of the tree's class are tried.
+# nearest first, but with T_INEXACT to that and the nearest. All of the tree's class are tried.
 find_series() {
 	local dir line series ranked=
 	[[ -d $PATCHES ]] || die "PATCHES=$PATCHES is not there: give a folder with series in linux-X.Y.y, or leave it out"
@@ -295,6 +295,7 @@ find_series() {
 		ranked+="$((FIT * 1000 / HUNKS)) ${dir##*/}: $FIT of $HUNKS hunks fit; ${WRONG:-that is all}"$'\n'
 	done < <(lines_by_distance)
 	[[ -z $ranked ]] || T_WRONG=$(sort -rns <<<"${ranked%$'\n'}" | cut -d' ' -f2-)
+	[[ -z $T_INEXACT ]] || T_WRONG=$T_INEXACT${T_WRONG:+$'\n'as it is, the nearest is ${T_WRONG%%$'\n'*}}
 }
 
 # The patches that are applied to the tree.
@@ -342,7 +343,7 @@ series_word() {
 describe_series() {
 	local patch
 	if [[ -z $T_SERIES ]]; then
-		note "No series of patches/ applies$( [[ -z $T_INEXACT$T_WRONG ]] || printf ':\n%s' "${T_INEXACT:-$T_WRONG}")."
+		note "No series of patches/ applies$( [[ -z $T_WRONG ]] || printf ':\n%s' "$T_WRONG")."
 		return
 	fi
 	note "$(here "$T_FROM") applies without fuzz ($(tree_patches | wc -l) patches)."
@@ -430,7 +431,7 @@ copy_tree_source() {
 tree_source() {
 	local kind=$1 stamp arg
 	[[ $kind != patched || -n $T_CARRIES || -n $T_SERIES ]] ||
-		die "no series applies to $T_DIR:"$'\n'"${T_INEXACT:-${T_WRONG:-there is none for a class $T_CLASS kernel}}"
+		die "no series applies to $T_DIR:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel}"
 	SOURCE=$(tree_cache "$kind")/src
 	stamp=$( {
 		find "$T_DIR" -path "$T_DIR/.git" -prune -o -type f -printf '%P %T@ %s\n' | sort
