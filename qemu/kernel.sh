@@ -38,12 +38,14 @@ fragments() {
 		sed "s/FTRACE_WITH_REGS/FTRACE_$ftrace/"
 }
 
-# In depend mode ccache preprocesses nothing by itself, which takes a third of a build.
+# compile OBJ TARGET...: in depend mode ccache preprocesses nothing by itself, which takes a
+# third of a build.
 compile() {
 	local obj=$1
+	shift
 	CCACHE_DIR=$CACHE/ccache CCACHE_MAXSIZE=5G CCACHE_BASEDIR=$CACHE CCACHE_DEPEND=1 \
 		KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=check KBUILD_BUILD_HOST=check \
-		make -C "$SOURCE" O="$obj" -j"$JOBS" "${MAKE_ARGS[@]}" CC="ccache $K_CC" "${KERNEL_IMAGE##*/}" modules
+		make -C "$SOURCE" O="$obj" -j"$JOBS" "${MAKE_ARGS[@]}" CC="ccache $K_CC" "$@"
 }
 
 # built_kernel NAME LINE: build it if its sources or its fragments are others
@@ -78,7 +80,8 @@ built_kernel() {
 		rm -f "$obj/stamp"
 		need_space 3000
 		step "configuring $name from $what" "$CACHE/log/config-$K_ID.log" configure "$obj" "$name"
-		step "building the kernel $name from $what" "$CACHE/log/build-$K_ID.log" compile "$obj"
+		step "building the kernel $name from $what" "$CACHE/log/build-$K_ID.log" \
+			compile "$obj" "${KERNEL_IMAGE##*/}" modules
 		printf '%s\n' "$stamp" >"$obj/stamp"
 	fi
 	unlock_cache

@@ -90,11 +90,20 @@ series_applies() {
 	return "$result"
 }
 
-# compile_steps: does the tree build after each patch, with the option and
-# without it? It is called where bash does not stop at an error.
+# touched_folders PATCH...: those whose sources they change, but none inside another.
+touched_folders() {
+	patched_files "$@" | sed -nE '/^tools\//d;s#/[^/]*\.c$#/#p' | sort -u |
+		awk 'last == "" || index($0, last) != 1 { print last = $0 }'
+}
+
+# compile_steps: do the folders that the series changes compile after each patch, with
+# the option and without it? Whole kernels are built and booted by make check TREE=. It is
+# called where bash does not stop at an error.
 compile_steps() {
-	local patch setting obj
-	while read -r patch; do
+	local patches patch setting obj folders
+	mapfile -t patches < <(series_patches "$T_SERIES")
+	mapfile -t folders < <(touched_folders "${patches[@]}")
+	for patch in "${patches[@]}"; do
 		echo "== ${patch##*/}"
 		apply_patch "$SOURCE" "$patch" || return 1
 		for setting in y n; do
@@ -102,9 +111,9 @@ compile_steps() {
 			mkdir -p "$obj"
 			fragments SMP "$SCENARIO_DIR/tree" | grep -v NSPROXY_DEFER >"$obj/fragments"
 			echo "CONFIG_NSPROXY_DEFER=$setting" >>"$obj/fragments"
-			configure "$obj" SMP && compile "$obj" || return 1
+			configure "$obj" SMP && compile "$obj" "${folders[@]}" || return 1
 		done
-	done < <(series_patches "$T_SERIES")
+	done
 }
 
 # lint_composed FOLDER: composes it, and looks at what comes of it.
