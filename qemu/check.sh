@@ -118,11 +118,12 @@ stage_check() {
 # guests NAME@LINE: the folder of each of its guests. That is the run's own, but
 # where a scenario sets programs apart these have a guest to themselves, so that
 # two processors can share what takes long. Plain "make check" goes without that
-# guest, and unpatched only one of the programs runs.
+# guest, since its other runs have these programs, and unpatched only one of them runs.
 guests() {
 	local dir
 	dir=$OUT/$(run_name "$1")
-	if [[ $which == quick || $1 == *@unpatched || -z $(setting "${1%@*}" apart) ]]; then
+	if [[ $which/$KERNEL/$ARCH == quick/6.1/x86 || $1 == *@unpatched ||
+		-z $(setting "${1%@*}" apart) ]]; then
 		echo "$dir"
 	else
 		printf '%s\n' "$dir/1" "$dir/2"
