@@ -191,7 +191,7 @@ attempt() {
 	dir=$OUT/$(run_name "$2")
 	# The subshell has its own errexit, which an if or || would lift.
 	set +e
-	(set -e; "$@") 2>"$dir/error"
+	(trap 'stop_below "$BASHPID"' EXIT; set -e; "$@") 2>"$dir/error"
 	RC=$?
 	set -e
 	if ((RC != 0)); then
@@ -288,23 +288,13 @@ prepare_collections() {
 
 # The proofs need no kernel: litmus tests, and models. They run beside the guests.
 PROOFS=()
-PROOF_PIDS=()
 prove() {
 	local name=$1
 	shift
 	PROOFS+=("$name")
 	wait_for_slot
 	note "  [$name]"
-	setsid env ARCH=x86 "$@" >"$OUT/$name.log" 2>&1 &
-	PROOF_PIDS+=($!)
-}
-
-# Those that an interrupt would leave behind.
-stop_proofs() {
-	local pid
-	for pid in ${PROOF_PIDS[@]+"${PROOF_PIDS[@]}"}; do
-		kill -- "-$pid" 2>/dev/null || true
-	done
+	env ARCH=x86 "$@" >"$OUT/$name.log" 2>&1 &
 }
 
 # run_proofs quick|all
@@ -409,10 +399,10 @@ main() {
 		check_request "${runs[@]}"
 	fi
 	need_root "make check"
+	trap 'stop_guests "$OUT"' EXIT
 	need_packages "${RUN_PACKAGES[@]}" "${BUILD_PACKAGES[@]}" "${PROOF_PACKAGES[@]}"
 	mkdir -p "$OUT/build"
 	prepare_collections ${runs[@]+"${runs[@]}"}
-	trap 'stop_guests "$OUT"; stop_proofs' EXIT
 	for run in ${runs[@]+"${runs[@]}"}; do
 		name=$(run_name "$run")
 		names+=("$name")
@@ -441,7 +431,6 @@ main() {
 		run_controls "$which"
 	fi
 	wait
-	PROOF_PIDS=()
 	for name in ${names[@]+"${names[@]}"}; do
 		[[ ! -d $OUT/$name/1 || -e $OUT/$name/verdict ]] ||
 			"$QEMU_DIR/verdict.sh" "$OUT/$name" >/dev/null || true

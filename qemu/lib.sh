@@ -99,7 +99,7 @@ step() {
 	note "  $what"
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
-	until timeout 10 tail -s 0.2 -f --pid="$pid" /dev/null; do
+	until timeout --foreground 10 tail -s 0.2 -f --pid="$pid" /dev/null; do
 		note "    still at it: $what ($((SECONDS - start)) s)"
 	done
 	if ! wait "$pid"; then
@@ -154,7 +154,7 @@ need_packages() {
 		env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}"
 }
 
-RUN_PACKAGES=("$QEMU_PACKAGE" "${CROSS_PACKAGES[@]}" busybox-static cpio kmod xz-utils gcc libc6-dev make libelf1)
+RUN_PACKAGES=("$QEMU_PACKAGE" "${CROSS_PACKAGES[@]}" busybox-static cpio kmod xz-utils gcc libc6-dev make libelf1 procps)
 BUILD_PACKAGES=(flex bison bc libelf-dev libssl-dev ccache rsync perl)
 LINT_PACKAGES=(sparse shellcheck perl mandoc yamllint)
 PROOF_PACKAGES=(spin gcc libc6-dev)
@@ -643,7 +643,7 @@ choose_clock() {
 # about_clock: what the times of a guest are.
 about_clock() {
 	if [[ -n $COUNTED ]]; then
-		echo "The guests' clock counts instructions, one a nanosecond (qemu -icount), so the times are those of no real processor, and do not depend on how fast the machine is."
+		echo "The guests' clock counts instructions, one a nanosecond (qemu -icount), so the times are those of no real processor, and hardly depend on how busy the machine is."
 	else
 		echo "The guests' clock is this machine's: what else runs on it shows in the times."
 	fi
@@ -730,13 +730,24 @@ boot() {
 	wait "$pid"
 }
 
+# stop_below PID: what it started, and what that did, but not itself.
+stop_below() {
+	local pid pids
+	mapfile -t pids < <(pgrep -P "$1")
+	[[ $1 == "$BASHPID" ]] || kill "$1" 2>/dev/null || true
+	for pid in "${pids[@]}"; do
+		stop_below "$pid"
+	done
+}
+
 # stop_guests FOLDER: those of this very run that it leaves behind there when it
-# is interrupted.
+# is interrupted, and all else that it still runs.
 stop_guests() {
 	local file
 	while read -r file; do
 		kill "$(<"$file")" 2>/dev/null || true
 	done < <(find "$1" -name "qemu.pid.$$")
+	stop_below "$BASHPID"
 }
 
 # console_problems FILE: what a kernel log must not hold, each kind once.
@@ -753,7 +764,7 @@ must_have_ended() {
 	[[ $(<"$dir/status") != timeout ]] ||
 		die "the guest did not finish within $limit s: is this machine busy? Its console is $dir/console.log"
 	[[ $(<"$dir/status") == "exited 0" ]] ||
-		die "QEMU failed: $(head -n 1 "$dir/qemu.log"); see $dir/qemu.log"
+		die "QEMU failed: $(head -n 1 "$dir/qemu.log"); see $dir/qemu.log (ACCEL=tcg does without KVM)"
 	problems=$(console_problems "$dir/console.log")
 	[[ -z $problems ]] ||
 		die "the guest's kernel complained: $(head -n 1 <<<"$problems"); its console is $dir/console.log"

@@ -26,16 +26,19 @@
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# Every reason is a line "KIND: text"; none is green.
+# Every reason is a line "KIND: text"; none is green. Without QEMU there are no others.
+grade_qemu() {
+	case $(<"$1/status") in
+	"exited 0" | timeout) ;;
+	*) echo "end: QEMU failed ($(<"$1/status")): $(head -n 1 "$1/qemu.log" 2>/dev/null); see $1/qemu.log" ;;
+	esac
+}
+
 grade_ending() {
 	local dir=$1 last='Restarting system'
 	# There init may have to take the console away, see its finish_console().
 	! grep -q '^CONFIG_PREEMPT_RT=y' "$dir/config" || last='init: end'
-	case $(<"$dir/status") in
-	"exited 0") ;;
-	timeout) echo "end: the guest did not finish within its time limit" ;;
-	*) echo "end: QEMU failed ($(<"$dir/status"))" ;;
-	esac
+	[[ $(<"$dir/status") != timeout ]] || echo "end: the guest did not finish within its time limit"
 	[[ $(tail -n 1 "$dir/results.ktap") == "# init: end" ]] ||
 		echo "end: the results stop before init's last line"
 	grep -aq "$last" "$dir/console.log" ||
@@ -255,6 +258,7 @@ grade() {
 	sides=$(sed -n 's/^sides //p' "$dir/expect")
 	if [[ -n $sides ]]; then counts=$(grade_sides "$dir" "$sides"); else counts=$(grade_ktap "$dir"); fi
 	reasons=$(
+		grade_qemu "$dir"
 		sed 1d <<<"$counts"
 		grade_ending "$dir"
 		grade_console "$dir"
