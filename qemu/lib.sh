@@ -658,21 +658,15 @@ each_guest() {
 	[[ -z $COUNTED ]] || slots=$JOBS
 	for guest in "$@"; do
 		while (($(jobs -rp | wc -l) >= slots)); do
-			wait -n || give_up_guests
+			wait -n || exit 1
 		done
 		# shellcheck disable=SC2086 # words
 		"$function" $guest | sed -u "s/^ */  [$guest] /" &
 		pids+=($!)
 	done
 	for pid in "${pids[@]}"; do
-		wait "$pid" || give_up_guests
+		wait "$pid" || exit 1
 	done
-}
-
-# One of them has said why.
-give_up_guests() {
-	jobs -p | xargs -r kill 2>/dev/null || true
-	exit 1
 }
 
 # boot FOLDER IMAGE INITRD CPUS MEGABYTES LIMIT FILTER ARGUMENT...: run one

@@ -125,6 +125,7 @@ exact_counts() {
 
 # A wrong one is told at once.
 [[ -z ${STEPS:-} || -r $STEPS/Makefile ]] || die "STEPS=$STEPS is no kernel source tree"
+trap 'stop_below "$BASHPID"' EXIT
 need_packages "${RUN_PACKAGES[@]}" "${LINT_PACKAGES[@]}" git
 lock_cache fetch
 source_tree 6.1

@@ -26,7 +26,8 @@
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# Every reason is a line "KIND: text"; none is green. Without QEMU there are no others.
+# Every reason is a line "KIND: text"; none is green. What QEMU failed by
+# comes first, for the others follow from it.
 grade_qemu() {
 	case $(<"$1/status") in
 	"exited 0" | timeout) ;;
