@@ -191,10 +191,14 @@ is_optional() {
 		grep -xF -B1 -- "${2##*/}" "$1" | grep -q '^# Optional: '
 }
 
-# has_patch DIR PATCH: is all that it does done there already? Vendors, and late stable
-# kernels, bring what a series brings, too.
+# has_patch SERIES DIR PATCH: is all that it does done there already? Vendors, and late stable
+# kernels, bring what a series brings, too; in other words, if the series says how that shows,
+# in a line "# Done where: FILE WORD" above its name.
 has_patch() {
-	patch -d "$1" -p1 -F 0 --reverse --force --dry-run -i "$2" >/dev/null 2>&1
+	local file word
+	read -r file word < <(grep -xF -B1 -- "${3##*/}" "$1" | sed -n 's/^# Done where: //p') || true
+	[[ -z $file ]] || ! grep -qsw -- "$word" "$2/$file" || return 0
+	patch -d "$2" -p1 -F 0 --reverse --force --dry-run -i "$3" >/dev/null 2>&1
 }
 
 # hunks PATCH: how many there are in files that must be there.
@@ -230,7 +234,7 @@ try_series() {
 		if apply_patch "$scratch/tree" "$patch" >"$scratch/log"; then
 			FIT=$((FIT + $(hunks "$patch")))
 			OFFSET=$((OFFSET + $(grep -c '(offset' "$scratch/log" || true)))
-		elif is_optional "$1" "$patch" || has_patch "$scratch/tree" "$patch"; then
+		elif is_optional "$1" "$patch" || has_patch "$1" "$scratch/tree" "$patch"; then
 			LEFT_OUT+=("$patch")
 			HUNKS=$((HUNKS - $(hunks "$patch")))
 		else
