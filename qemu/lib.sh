@@ -91,16 +91,17 @@ die() { printf 'nsproxy_defer: %s\n' "$*" >&2; exit 1; }
 at_least() { [[ $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]]; }
 
 # step WHAT LOG COMMAND...: run the command with its output in LOG, with a sign
-# of life every ten seconds, and say why when it fails, with HINT if there is one.
+# of life after ten seconds and every minute, and say why when it fails, with HINT if there is one.
 step() {
-	local what=$1 log=$2 pid start=$SECONDS
+	local what=$1 log=$2 pid start=$SECONDS next=10
 	shift 2
 	mkdir -p "$(dirname "$log")"
 	note "  $what"
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
-	until timeout --foreground 10 tail -s 0.2 -f --pid="$pid" /dev/null; do
+	until timeout --foreground "$next" tail -s 0.2 -f --pid="$pid" /dev/null; do
 		note "    still at it: $what ($((SECONDS - start)) s)"
+		next=60
 	done
 	if ! wait "$pid"; then
 		tail -n 15 "$log" >&2
@@ -716,7 +717,7 @@ boot() {
 		if [[ -n $TEXT ]]; then
 			note "    $TEXT"
 			shown=$SECONDS
-		elif ((SECONDS - shown >= 15)); then
+		elif ((SECONDS - shown >= 60)); then
 			note "    the guest runs ($((SECONDS - start)) s of at most $limit s)"
 			shown=$SECONDS
 		fi
