@@ -16,7 +16,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=qemu/systemd-guest.sh
 source "$QEMU_DIR/systemd-guest.sh"
 
-LIVES_LIMIT=2700
+# QEMU emulates the processors of arm64 one after the other.
+LIVES_LIMIT=$([[ $ARCH == arm64 ]] && echo 5400 || echo 2700)
 
 lives_progress() {
 	case $1 in

@@ -26,13 +26,14 @@
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# Every reason is a line "KIND: text"; none is green. What QEMU failed by
+# Every reason is a line "KIND: text"; none is green. What QEMU or init failed by
 # comes first, for the others follow from it.
-grade_qemu() {
+grade_cause() {
 	case $(<"$1/status") in
 	"exited 0" | timeout) ;;
 	*) echo "end: QEMU failed ($(<"$1/status")): $(head -n 1 "$1/qemu.log" 2>/dev/null); see $1/qemu.log" ;;
 	esac
+	sed -n 's/^# init: FAILED: /init: /p' "$1/results.ktap"
 }
 
 grade_ending() {
@@ -44,7 +45,6 @@ grade_ending() {
 		echo "end: the results stop before init's last line"
 	grep -aq "$last" "$dir/console.log" ||
 		echo "end: init did not end the guest in order"
-	sed -n 's/^# init: FAILED: /init: /p' "$dir/results.ktap"
 }
 
 # Takes out the title of each report of KCSAN that does not count, for that is the
@@ -259,7 +259,7 @@ grade() {
 	sides=$(sed -n 's/^sides //p' "$dir/expect")
 	if [[ -n $sides ]]; then counts=$(grade_sides "$dir" "$sides"); else counts=$(grade_ktap "$dir"); fi
 	reasons=$(
-		grade_qemu "$dir"
+		grade_cause "$dir"
 		sed 1d <<<"$counts"
 		grade_ending "$dir"
 		grade_console "$dir"
