@@ -440,7 +440,7 @@ tree_source() {
 	stamp=$( {
 		find "$T_DIR" -path "$T_DIR/.git" -prune -o -type f -printf '%P %T@ %s\n' | sort
 		cat "$FIXES"/*
-		[[ $kind != patched || -n $T_CARRIES ]] || cat "${T_SERIES%/series}"/*
+		[[ $kind != patched || -n $T_CARRIES ]] || tree_patches | xargs cat
 		[[ $kind != upstream ]] || cat "$UPSTREAM_FIX"
 	} | cksum)
 	if [[ $(cat "$SOURCE.stamp" 2>/dev/null) != "$stamp" ]]; then
