@@ -43,6 +43,7 @@ x86 | x86_64)
 	# The disk of a guest that is a whole Debian, and what drives it; see boot_systemd.
 	ROOT_DISK=pmem0
 	ROOT_MODULES=(nfit nd_pmem)
+	SLOWER=1
 	# A kernel does not wait long enough for the timer of a machine that is busy.
 	ARCH_ARGS=(no5lvl no_timer_check)
 	COUNTED_ARGS=(tsc=reliable)
@@ -57,6 +58,8 @@ arm64)
 	CROSS_PACKAGES=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	KERNEL_IMAGE=arch/arm64/boot/Image
 	QEMU_PACKAGE=qemu-system-arm
+	# It takes longer to emulate: guests have so many times the time that those of x86-64 have.
+	SLOWER=2
 	QEMU_FIRMWARE=()
 	QEMU=(qemu-system-aarch64 -M "virt,gic-version=max")
 	# Pointers are signed by a hash that is cheap to emulate.

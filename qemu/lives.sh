@@ -16,8 +16,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=qemu/systemd-guest.sh
 source "$QEMU_DIR/systemd-guest.sh"
 
-# QEMU emulates the processors of arm64 one after the other.
-LIVES_LIMIT=$([[ $ARCH == arm64 ]] && echo 5400 || echo 2700)
+LIVES_LIMIT=$((2700 * SLOWER))
 
 lives_progress() {
 	case $1 in
