@@ -278,7 +278,7 @@ lines_by_distance() {
 
 # find_series: sets T_FROM (a folder of patches/), T_SERIES (the same, composed), and
 # T_LEFT_OUT (the patches that need not apply, and do not), or leaves T_SERIES empty
-# and sets T_WRONG to what is wrong with each that was tried, a line each, the
+# and sets T_WRONG to what is wrong with the four nearest, a line each, the
 # nearest first, but with T_INEXACT to that and the nearest. All of the tree's class are tried.
 find_series() {
 	local dir line series ranked=
@@ -298,7 +298,7 @@ find_series() {
 		fi
 		ranked+="$((FIT * 1000 / HUNKS)) ${dir##*/}: $FIT of $HUNKS hunks fit; ${WRONG:-that is all}"$'\n'
 	done < <(lines_by_distance)
-	[[ -z $ranked ]] || T_WRONG=$(sort -rns <<<"${ranked%$'\n'}" | cut -d' ' -f2-)
+	[[ -z $ranked ]] || T_WRONG=$(sort -rns <<<"${ranked%$'\n'}" | sed 's/^[^ ]* //; 4q')
 	[[ -z $T_INEXACT ]] || T_WRONG=$T_INEXACT${T_WRONG:+$'\n'as it is, the nearest is ${T_WRONG%%$'\n'*}}
 }
 
@@ -339,7 +339,7 @@ series_word() {
 	elif [[ -n $T_INEXACT ]]; then
 		echo "none: $T_INEXACT"
 	else
-		sed -nE '1s/^linux-([^:]*): ([0-9]+ of [0-9]+) hunks fit.*/none; \1: \2 hunks fit/p' <<<"$T_WRONG"
+		sed -E '1!d; s/^linux-/none; /; s/; the first that does not.*//; s/; but it is for another kernel:/, but/' <<<"$T_WRONG"
 	fi
 }
 
@@ -352,7 +352,11 @@ describe_series() {
 	fi
 	note "$(here "$T_FROM") applies without fuzz ($(tree_patches | wc -l) patches)."
 	for patch in ${T_LEFT_OUT[@]+"${T_LEFT_OUT[@]}"}; do
-		note "Left out, since this tree has it already, or a kernel can do without: ${patch##*/}."
+		if is_optional "$T_SERIES" "$patch"; then
+			note "Left out, since it does not apply and a kernel can do without: ${patch##*/}."
+		else
+			note "Left out, since this tree has it already: ${patch##*/}."
+		fi
 	done
 }
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # trees.sh [FOLDER...]: the kernel trees that make patch TREE= and make check TREE=
-# have seen, as a table in reStructuredText: what each left behind in out/trees, or in
-# FOLDER. VENDOR= in these runs says whose tree it is.
+# have seen, as a table in reStructuredText: what each left behind in out/trees, or TREES,
+# or in FOLDER. VENDOR= in these runs says whose tree it is.
 
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -11,11 +11,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 shopt -s nullglob
 main() {
 	local files=() folder file
-	for folder in "${@:-$TOP/out/trees}"; do
+	for folder in "${@:-${TREES:-$TOP/out/trees}}"; do
 		[[ -d $folder ]] || die "$folder is not there: make patch TREE=/path/to/linux leaves something there"
 		files+=("$folder"/*)
 	done
-	((${#files[@]})) || die "there is no tree yet in ${*:-$TOP/out/trees}"
+	((${#files[@]})) || die "there is no tree yet in ${*:-${TREES:-$TOP/out/trees}}"
 	printf '%s\n' '.. csv-table::' '   :delim: |' \
 		'   :header: release, tree, what waits, series, "built, booted, tested"' ''
 	# A run is named after its scenario and what was done with the tree.

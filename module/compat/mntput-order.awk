@@ -28,8 +28,10 @@ END {
 		print "fs/namespace.c " broken
 	else if (class != "L" && option)
 		print "with " option " a mount has its flags and superblock elsewhere: turn that off, and take its code out with unifdef -m" unset " fs/*.[ch]"
-	else if (class != "L" && order != "right")
-		print "mntput() does not look at mnt_ns before it decrements: bring 9ea0a46ca2c3 to the tree, which 4.9.178, 4.14.78 and 4.19 have"
-	else if (class != "L" && !asks)
-		print "a path walk does not see that a mount is doomed: bring 119e1ef80ecf to the tree, which 4.9.178, 4.14.78 and 4.19 have"
+	else if (class != "L" && (order != "right" || !asks))
+		print (order != "right" ? "mntput() does not look at mnt_ns before it decrements" : "") \
+			(order != "right" && !asks ? ", and " : "") \
+			(asks ? "" : "a path walk does not see that a mount is doomed") ": bring " \
+			(order != "right" ? "9ea0a46ca2c3" : "") (order != "right" && !asks ? " and " : "") \
+			(asks ? "" : "119e1ef80ecf") " to the tree, which 4.9.178, 4.14.78 and 4.19 have"
 }
