@@ -215,7 +215,7 @@ run() {
 		else
 			# shellcheck disable=SC2046 # the arguments are words
 			boot "$dir" "$dir/image" "$dir/initrd.cpio" "$cpus" \
-				"$(setting "$scenario" memory)" $(($(setting "$scenario" limit) * SLOWER)) progress \
+				"$(setting "$scenario" memory)" "$(setting "$scenario" limit)" progress \
 				nsd.job="${job:-check}" ${arg:+"nsd.arg=$arg"} $(setting "$scenario" args)
 		fi
 		# What a patched tree is held to is the tree without the patches.

@@ -58,7 +58,7 @@ arm64)
 	CROSS_PACKAGES=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	KERNEL_IMAGE=arch/arm64/boot/Image
 	QEMU_PACKAGE=qemu-system-arm
-	# It takes longer to emulate: guests have so many times the time that those of x86-64 have.
+	# It takes longer to emulate: a guest has so many times the limit that is given.
 	SLOWER=2
 	QEMU_FIRMWARE=()
 	QEMU=(qemu-system-aarch64 -M "virt,gic-version=max")
@@ -681,7 +681,7 @@ RESULTS=results
 # More for QEMU, where a guest needs it.
 QEMU_EXTRA=()
 boot() {
-	local dir=$1 image=$2 initrd=$3 cpus=$4 memory=$5 limit=$6 filter=$7
+	local dir=$1 image=$2 initrd=$3 cpus=$4 memory=$5 limit=$(($6 * SLOWER)) filter=$7
 	local accel cpu=$TCG_CPU args pid line shown=$SECONDS start=$SECONDS
 	shift 7
 	accel=$(accelerator)
@@ -758,7 +758,7 @@ console_problems() {
 # must_have_ended FOLDER LIMIT: die unless the guest that boot() ran there, for at
 # most LIMIT seconds, came to its end, and its kernel had nothing to complain of.
 must_have_ended() {
-	local dir=$1 limit=$2 problems
+	local dir=$1 limit=$(($2 * SLOWER)) problems
 	[[ $(<"$dir/status") != timeout ]] ||
 		die "the guest did not finish within $limit s: is this machine busy? Its console is $dir/console.log"
 	[[ $(<"$dir/status") == "exited 0" ]] ||

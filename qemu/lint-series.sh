@@ -34,14 +34,17 @@ series_is_whole() {
 
 # patch_style PATCH: a person signs a patch, and not before it is sent. The
 # collection's sources are checked where they come from. No for_each macro can do
-# without using its argument again.
+# without using its argument again. What series have in common is looked at once.
 patch_style() {
-	local ignore=FILE_PATH_CHANGES,MACRO_ARG_REUSE,LINUX_VERSION_CODE
+	local ignore=FILE_PATH_CHANGES,MACRO_ARG_REUSE,LINUX_VERSION_CODE checked
+	checked=$OUT/checked/$(sed -E 's|^Subject: \[PATCH [0-9/]+\] ||' "$1" | cksum | tr ' ' -)
+	[[ ! -e $checked ]] || return 0
 	! patched_files "$1" | grep -q '^include/trace/' || ignore+=,$TRACE_STYLE
 	awk '/^diff --git / { ours = / b\/tools\/testing\/selftests\/nsproxy\/.*\.[ch]$/ } !ours' "$1" |
 		(cd "$OUT" && perl "$SOURCE/scripts/checkpatch.pl" --no-tree --root="$SOURCE" --strict --terse \
 			--show-types --no-signoff --ignore "$ignore" -) |
-		sed "s#^-:#${1#"$TOP"/}:#"
+		sed "s#^-:#${1#"$TOP"/}:#" || return 1
+	touch "$checked"
 }
 
 # series_style SERIES
@@ -148,6 +151,8 @@ pieces_are_used() {
 lint_series() {
 	local series
 	check "pieces-used" pieces_are_used
+	rm -rf "$OUT/checked"
+	mkdir -p "$OUT/checked"
 	for series in "$PATCHES"/linux-*.y/series; do
 		[[ ! -r $series ]] || lint_composed "${series%/series}"
 	done

@@ -16,7 +16,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=qemu/systemd-guest.sh
 source "$QEMU_DIR/systemd-guest.sh"
 
-LIVES_LIMIT=$((2700 * SLOWER))
+LIVES_LIMIT=2700
 
 lives_progress() {
 	case $1 in

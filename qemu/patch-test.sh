@@ -238,7 +238,7 @@ expect 0 'Left out, since this tree has it already: 0003-Document.patch' there D
 printf 'index of another kind\nwith_all_of_it\n' >there/lib/index.rst
 expect 1 '0003-Document.patch: lib/index.rst: hunk 1 .* does not apply' there
 sed -i '$i # Done where: lib/index.rst with_all_of_it' "$PATCHES/linux-3.16.y/series"
-expect 0 'Left out, .*: 0003-Document.patch' there DEST=there2.out
+expect 0 'Left out, since this tree has it already: 0003-Document.patch' there DEST=there2.out
 expect 1 'lib/index.rst, which it changes, is not in this tree' without
 sed -i '$i # Optional: some have that' "$PATCHES/linux-3.16.y/series"
 expect 0 'Left out, .*: 0003-Document.patch' without DEST=without.out

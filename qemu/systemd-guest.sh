@@ -147,7 +147,7 @@ stage_module_tree() {
 # JOB as /run/nsd/job, which is a unit of systemd, started when everything else is,
 # and for which a caller may leave more files there. LIMIT is for it, in the guest's seconds.
 stage_systemd() {
-	local root=$1 job=$2 limit=$3 unit K_MODULES=("${SYSTEMD_BOOT_MODULES[@]}")
+	local root=$1 job=$2 limit=$(($3 * SLOWER)) unit K_MODULES=("${SYSTEMD_BOOT_MODULES[@]}")
 	local units=$1/run/systemd/system
 	mkdir -p "$root"/{bin,dev,proc,sys,new,lib/modules} "$root/run/nsd" "$units/multi-user.target.wants"
 	guest_busybox

@@ -184,11 +184,14 @@ why_not() {
 	echo "$name: ${wrong:-$(tail -n 1 "$2")}"
 }
 
+# said_of PATCH SERIES KEY: the rest of the line "# KEY: " above its name.
+said_of() { grep -xF -B1 -- "${1##*/}" "$2" | sed -n "s/^# $3: //p"; }
+
 # is_optional SERIES PATCH: can a tree do without it? So it is if nothing that it changes
 # is compiled into a kernel, or if the series says so, "# Optional: REASON" above its name.
 is_optional() {
 	! patched_files "$2" | grep -qvE '^(Documentation/|tools/|MAINTAINERS$)' ||
-		grep -xF -B1 -- "${2##*/}" "$1" | grep -q '^# Optional: '
+		[[ -n $(said_of "$2" "$1" Optional) ]]
 }
 
 # has_patch SERIES DIR PATCH: is all that it does done there already? Vendors, and late stable
@@ -196,8 +199,9 @@ is_optional() {
 # in a line "# Done where: FILE WORD" above its name.
 has_patch() {
 	local file word
-	read -r file word < <(grep -xF -B1 -- "${3##*/}" "$1" | sed -n 's/^# Done where: //p') || true
-	[[ -z $file ]] || ! grep -qsw -- "$word" "$2/$file" || return 0
+	while read -r file word; do
+		! grep -qsw -- "$word" "$2/$file" || return 0
+	done < <(said_of "$3" "$1" "Done where")
 	patch -d "$2" -p1 -F 0 --reverse --force --dry-run -i "$3" >/dev/null 2>&1
 }
 
@@ -444,7 +448,7 @@ tree_source() {
 	stamp=$( {
 		find "$T_DIR" -path "$T_DIR/.git" -prune -o -type f -printf '%P %T@ %s\n' | sort
 		cat "$FIXES"/*
-		[[ $kind != patched || -n $T_CARRIES ]] || tree_patches | xargs cat
+		[[ $kind != patched || -n $T_CARRIES ]] || tree_patches | xargs -d '\n' cat
 		[[ $kind != upstream ]] || cat "$UPSTREAM_FIX"
 	} | cksum)
 	if [[ $(cat "$SOURCE.stamp" 2>/dev/null) != "$stamp" ]]; then

@@ -11,11 +11,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 shopt -s nullglob
 main() {
 	local files=() folder file
-	for folder in "${@:-${TREES:-$TOP/out/trees}}"; do
+	(($#)) || set -- "${TREES:-$TOP/out/trees}"
+	for folder in "$@"; do
 		[[ -d $folder ]] || die "$folder is not there: make patch TREE=/path/to/linux leaves something there"
 		files+=("$folder"/*)
 	done
-	((${#files[@]})) || die "there is no tree yet in ${*:-${TREES:-$TOP/out/trees}}"
+	((${#files[@]})) || die "there is no tree yet in $*"
 	printf '%s\n' '.. csv-table::' '   :delim: |' \
 		'   :header: release, tree, what waits, series, "built, booted, tested"' ''
 	# A run is named after its scenario and what was done with the tree.

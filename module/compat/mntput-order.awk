@@ -28,10 +28,16 @@ END {
 		print "fs/namespace.c " broken
 	else if (class != "L" && option)
 		print "with " option " a mount has its flags and superblock elsewhere: turn that off, and take its code out with unifdef -m" unset " fs/*.[ch]"
-	else if (class != "L" && (order != "right" || !asks))
-		print (order != "right" ? "mntput() does not look at mnt_ns before it decrements" : "") \
-			(order != "right" && !asks ? ", and " : "") \
-			(asks ? "" : "a path walk does not see that a mount is doomed") ": bring " \
-			(order != "right" ? "9ea0a46ca2c3" : "") (order != "right" && !asks ? " and " : "") \
-			(asks ? "" : "119e1ef80ecf") " to the tree, which 4.9.178, 4.14.78 and 4.19 have"
+	else if (class != "L") {
+		if (order != "right") {
+			what = "mntput() does not look at mnt_ns before it decrements"
+			commits = "9ea0a46ca2c3"
+		}
+		if (!asks) {
+			what = what (what ? ", and " : "") "a path walk does not see that a mount is doomed"
+			commits = commits (commits ? " and " : "") "119e1ef80ecf"
+		}
+		if (what)
+			print what ": bring " commits " to the tree, which 4.9.178, 4.14.78 and 4.19 have"
+	}
 }
