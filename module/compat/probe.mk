@@ -28,7 +28,7 @@ ccflags-y += $(nsd-rcu-tasks)
 
 # A superblock's mounts are a list (up to 6.17), a chain of plain pointers later.
 ccflags-y += $(if $(shell grep -rlsE '^\s*struct list_head\s+s_mounts;' $(srctree)/include/linux/fs.h $(srctree)/include/linux/fs/),-DNSD_HAVE_SB_MOUNT_LIST)
-# struct fs_struct has a seqlock_t (since 6.18), or a spinlock and a counter.
+# struct fs_struct has a seqlock_t (since 6.17), or a spinlock and a counter.
 ccflags-y += $(call nsd-grep,fs_struct.h,^\s*seqlock_t seq;,NSD_HAVE_FS_SEQLOCK)
 
 # What unmounted mounts are kept together by is a pin (4.1 to 5.2), or no more than a node.

@@ -153,7 +153,7 @@ static enum nsproxy_defer_stat put_one(struct mount *m, const struct own *own)
 	alone = is_alone(m, mine);
 	if (alone && needs_no_gp(m)) {
 		hlist_del(&m->mnt_umount);
-		drop_one(m);
+		mnt_dec_count(m);
 		if (!mine)
 			m->mnt.mnt_flags |= MNT_DOOMED;
 		return mine ? NSPROXY_DEFER_STAT_DROPPED : NSPROXY_DEFER_STAT_FINISHED;
@@ -286,7 +286,7 @@ static void release_left(struct llist_node *node, bool light)
 	atomic_inc(&sb->s_active);
 	lock_mount_hash();
 	last = mnt_get_count(m) == 1;
-	drop_one(m);
+	mnt_dec_count(m);
 	if (last) {
 		/* Shut down here, and not by yet another work item. */
 		m->mnt.mnt_flags |= MNT_DOOMED | MNT_INTERNAL;
