@@ -1221,6 +1221,28 @@ TEST_F_TIMEOUT(operation, detach_file_of_proc, NSP_TIMEOUT)
 			  op.since.finished : op.since.left);
 }
 
+/*
+ * Up to 5.7 the inodes of proc are in no list of their superblock: who watches one is not
+ * told of its end, and uses freed memory afterwards. What is maintained is mended by
+ * ef1548adada5, which it got in June 2020.
+ */
+static bool proc_tells(void)
+{
+	static const int mended[][3] = {
+		{ 4, 9, 228 }, { 4, 14, 185 }, { 4, 19, 129 }, { 5, 4, 48 },
+	};
+	int a = 0, b = 0, c = 0;
+	struct utsname uts;
+	size_t i;
+
+	if (uname(&uts) || sscanf(uts.release, "%d.%d.%d", &a, &b, &c) < 2)
+		abort();
+	for (i = 0; i < ARRAY_SIZE(mended); i++)
+		if (a == mended[i][0] && b == mended[i][1])
+			return c >= mended[i][2];
+	return nsp_linux(5, 8);
+}
+
 static int watch_proc(void)
 {
 	int fd = inotify_init1(IN_CLOEXEC);
@@ -1263,6 +1285,8 @@ TEST_F_TIMEOUT(operation, umount_watched_proc, NSP_TIMEOUT)
 	NEEDS_MOUNTS();
 	if (!nsp_supported(CLONE_NEWPID))
 		SKIP(return, NSP_LACKING);
+	if (!proc_tells())
+		SKIP(return, "here a watch of proc outlives it, in freed memory");
 	check_watched(_metadata, variant->mode, umount_it, false);
 }
 
@@ -1271,6 +1295,8 @@ TEST_F_TIMEOUT(operation, detach_watched_proc, NSP_TIMEOUT)
 	NEEDS_MOUNTS();
 	if (!nsp_supported(CLONE_NEWPID))
 		SKIP(return, NSP_LACKING);
+	if (!proc_tells())
+		SKIP(return, "here a watch of proc outlives it, in freed memory");
 	check_watched(_metadata, variant->mode, detach_it, true);
 }
 
