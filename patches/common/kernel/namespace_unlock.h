@@ -40,8 +40,7 @@
 
 /* So many children or mounts of a superblock are looked at. If there are more, the caller waits. */
 #define MAX_MOUNTS	256
-/* What becomes of a mount is told by where it is counted, or by this. */
-#define LOOK_AGAIN	NR_NSPROXY_DEFER_STATS
+#define LOOK_AGAIN	NR_NSPROXY_DEFER_STATS	/* it is counted nowhere yet */
 
 static DECLARE_WAIT_QUEUE_HEAD(left_wait);
 
