@@ -302,15 +302,23 @@ static inline bool nsp_built_in(void)
 	return nsp_present() && access("/sys/module/nsproxy_defer/initstate", F_OK);
 }
 
+/* The three numbers of this kernel's version; the third may be missing, and is 0. */
+static inline void nsp_version(int version[3])
+{
+	struct utsname uts;
+
+	version[2] = 0;
+	if (uname(&uts) || sscanf(uts.release, "%d.%d.%d", version, version + 1, version + 2) < 2)
+		abort();
+}
+
 /* Is this kernel at least Linux @major.@minor? */
 static inline bool nsp_linux(int major, int minor)
 {
-	struct utsname uts;
-	int a = 0, b = 0;
+	int version[3];
 
-	if (uname(&uts) || sscanf(uts.release, "%d.%d", &a, &b) != 2)
-		abort();
-	return a > major || (a == major && b >= minor);
+	nsp_version(version);
+	return version[0] > major || (version[0] == major && version[1] >= minor);
 }
 
 /*

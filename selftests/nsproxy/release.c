@@ -1231,15 +1231,13 @@ static bool proc_tells(void)
 	static const int mended[][3] = {
 		{ 4, 9, 228 }, { 4, 14, 185 }, { 4, 19, 129 }, { 5, 4, 48 },
 	};
-	int a = 0, b = 0, c = 0;
-	struct utsname uts;
+	int version[3];
 	size_t i;
 
-	if (uname(&uts) || sscanf(uts.release, "%d.%d.%d", &a, &b, &c) < 2)
-		abort();
+	nsp_version(version);
 	for (i = 0; i < ARRAY_SIZE(mended); i++)
-		if (a == mended[i][0] && b == mended[i][1])
-			return c >= mended[i][2];
+		if (version[0] == mended[i][0] && version[1] == mended[i][1])
+			return version[2] >= mended[i][2];
 	return nsp_linux(5, 8);
 }
 
@@ -1263,6 +1261,10 @@ static void check_watched(struct __test_metadata *_metadata, const char *mode,
 	bool is_safe = nsp_linux(6, 9) || nsp_built_in(), late;
 	struct operation op;
 
+	if (!nsp_supported(CLONE_NEWPID))
+		SKIP(return, NSP_LACKING);
+	if (!proc_tells())
+		SKIP(return, "here a watch of proc outlives it, in freed memory");
 	late = late_in_all && !strcmp(mode, "all");
 	measure(_metadata, mode, watch_proc, take_off, &op);
 	if (!strcmp(mode, "off")) {
@@ -1283,20 +1285,12 @@ static void check_watched(struct __test_metadata *_metadata, const char *mode,
 TEST_F_TIMEOUT(operation, umount_watched_proc, NSP_TIMEOUT)
 {
 	NEEDS_MOUNTS();
-	if (!nsp_supported(CLONE_NEWPID))
-		SKIP(return, NSP_LACKING);
-	if (!proc_tells())
-		SKIP(return, "here a watch of proc outlives it, in freed memory");
 	check_watched(_metadata, variant->mode, umount_it, false);
 }
 
 TEST_F_TIMEOUT(operation, detach_watched_proc, NSP_TIMEOUT)
 {
 	NEEDS_MOUNTS();
-	if (!nsp_supported(CLONE_NEWPID))
-		SKIP(return, NSP_LACKING);
-	if (!proc_tells())
-		SKIP(return, "here a watch of proc outlives it, in freed memory");
 	check_watched(_metadata, variant->mode, detach_it, true);
 }
 
