@@ -12,6 +12,7 @@
 #	CC=clang		another compiler
 #	ARCH=arm64		guests of another architecture
 #	APPEND="rcu_nocbs=all"	more for the kernel's command line
+#	SLOWER=3		three times the time for each guest
 
 # Sourced files read some of what is set here.
 # shellcheck disable=SC2034

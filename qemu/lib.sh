@@ -43,7 +43,7 @@ x86 | x86_64)
 	# The disk of a guest that is a whole Debian, and what drives it; see boot_systemd.
 	ROOT_DISK=pmem0
 	ROOT_MODULES=(nfit nd_pmem)
-	SLOWER=1
+	SLOWER=${SLOWER:-1}
 	# A kernel does not wait long enough for the timer of a machine that is busy.
 	ARCH_ARGS=(no5lvl no_timer_check)
 	COUNTED_ARGS=(tsc=reliable)
@@ -59,7 +59,7 @@ arm64)
 	KERNEL_IMAGE=arch/arm64/boot/Image
 	QEMU_PACKAGE=qemu-system-arm
 	# It takes longer to emulate: a guest has so many times the limit that is given.
-	SLOWER=2
+	SLOWER=${SLOWER:-2}
 	QEMU_FIRMWARE=()
 	QEMU=(qemu-system-aarch64 -M "virt,gic-version=max")
 	# Pointers are signed by a hash that is cheap to emulate.
@@ -81,6 +81,10 @@ arm64)
 esac
 if [[ ${ACCEL:-tcg} != @(tcg|kvm)* ]]; then
 	echo "nsproxy_defer: ACCEL=$ACCEL is no accelerator: it takes kvm or tcg" >&2
+	exit 1
+fi
+if [[ ! $SLOWER =~ ^[1-9][0-9]?$ ]]; then
+	echo "nsproxy_defer: SLOWER=$SLOWER is no number of 1 to 99: guests get so many times the time" >&2
 	exit 1
 fi
 OUT_DIR=$TOP/out${SUFFIX:+/$ARCH}
@@ -760,7 +764,7 @@ console_problems() {
 must_have_ended() {
 	local dir=$1 limit=$(($2 * SLOWER)) problems
 	[[ $(<"$dir/status") != timeout ]] ||
-		die "the guest did not finish within $limit s: is this machine busy? Its console is $dir/console.log"
+		die "the guest did not finish within $limit s: is this machine busy? SLOWER=$((SLOWER + 2)) waits longer; its console is $dir/console.log"
 	[[ $(<"$dir/status") == "exited 0" ]] ||
 		die "QEMU failed: $(head -n 1 "$dir/qemu.log"); see $dir/qemu.log (ACCEL=tcg does without KVM)"
 	problems=$(console_problems "$dir/console.log")
