@@ -287,7 +287,8 @@ prepare_collections() {
 	fi
 }
 
-# The proofs need no kernel: litmus tests, and models. They run beside the guests.
+# The proofs need no guest: litmus tests, models, and the tests of what runs here. They run
+# beside the guests.
 PROOFS=()
 prove() {
 	local name=$1
@@ -301,6 +302,7 @@ prove() {
 # run_proofs quick|all
 run_proofs() {
 	prove litmus KERNEL=6.1 "$QEMU_DIR/litmus.sh"
+	prove harness "$QEMU_DIR/harness-test.sh"
 	if [[ $1 == all ]]; then
 		prove litmus-7.2 KERNEL=7.2 "$QEMU_DIR/litmus.sh"
 		prove model "$QEMU_DIR/model.sh"

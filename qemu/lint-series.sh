@@ -60,14 +60,14 @@ series_style() {
 	return "$result"
 }
 
-# lint_git ARGUMENT...: with the user's settings left out.
-lint_git() { bare_git "$OUT/tree" -c user.name=lint -c user.email=lint@localhost "$@"; }
+# lint_git ARGUMENT...: in $tree, with the user's settings left out.
+lint_git() { bare_git "$tree" -c user.name=lint -c user.email=lint@localhost "$@"; }
 
 # series_applies FOLDER SERIES TREE: git am takes what is composed, each of our files
 # is in the tree as it is here, and what was changed is as it was when all is taken
 # back. Done with the files that are changed.
 series_applies() {
-	local patches patch entry file path tree=$OUT/tree result=0 i
+	local patches patch entry file path tree=$OUT/tree-${1##*/} result=0 i
 	rm -rf "$tree"
 	mkdir "$tree"
 	mapfile -t patches < <(series_patches "$2")
@@ -148,14 +148,23 @@ pieces_are_used() {
 	return "$result"
 }
 
+# Lines do not depend on each other, so several are looked at at a time.
 lint_series() {
-	local series
+	local series said=$OUT/series.said
 	check "pieces-used" pieces_are_used
-	rm -rf "$OUT/checked"
 	mkdir -p "$OUT/checked"
-	for series in "$PATCHES"/linux-*.y/series; do
-		[[ ! -r $series ]] || lint_composed "${series%/series}"
+	rm -rf "$said"
+	mkdir "$said"
+	for series in "$PATCHES"/linux-*.y; do
+		while (($(jobs -rp | wc -l) >= JOBS)); do
+			wait -n || true
+		done
+		lint_composed "$series" >"$said/${series##*/}" &
 	done
+	wait
+	cat "$said"/*
+	# shellcheck disable=SC2034 # lint.sh reads it.
+	! grep -qs '^FAILED' "$said"/* || FAILED=1
 }
 
 # lint_steps TREE

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # checkpatch --strict, shellcheck, the manual pages, the module with W=1 and sparse,
-# the reader of BTF against good and damaged input, litmus.sh against tests with
-# something wrong, and whether the series in patches/ are in order.
+# and whether the series in patches/ are in order.
 # STEPS=/path/to/linux compiles that tree after each patch of the series that fits it.
 
 # shellcheck source=qemu/lib.sh
@@ -143,11 +142,6 @@ check "which kernels are refused" exact_counts
 # Locks that one function takes and another gives back, if there is anything to lock,
 # are beyond what sparse follows.
 check sparse module_build C=2 "CF=-D__CHECK_ENDIAN__ -Wno-context"
-check "make series" "$QEMU_DIR/series-test.sh"
-check "make patch" "$QEMU_DIR/patch-test.sh"
-check "the difference of results" "$QEMU_DIR/difference-test.sh"
-check "the reader of BTF" "$QEMU_DIR/btf-test.sh"
-check "make litmus" "$QEMU_DIR/litmus-test.sh"
 lint_series
 [[ -z ${STEPS:-} ]] || lint_steps "$STEPS"
 ((FAILED == 0)) || die "lint found something; see above"
