@@ -302,7 +302,7 @@ prove() {
 # run_proofs quick|all
 run_proofs() {
 	prove litmus KERNEL=6.1 "$QEMU_DIR/litmus.sh"
-	prove harness "$QEMU_DIR/harness-test.sh"
+	prove harness KERNEL=6.1 "$QEMU_DIR/harness-test.sh"
 	if [[ $1 == all ]]; then
 		prove litmus-7.2 KERNEL=7.2 "$QEMU_DIR/litmus.sh"
 		prove model "$QEMU_DIR/model.sh"

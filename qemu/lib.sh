@@ -20,8 +20,8 @@ export LC_ALL=C
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 
 # The architecture of the guests, by the name that the kernel's own make has for it, which
-# reads ARCH and CROSS_COMPILE, too. All that is particular to one is here and in
-# module/arch.h. For another than this machine's a cross compiler builds.
+# reads ARCH and CROSS_COMPILE, too. What is particular to one is here, in
+# module/arch.h and in scenarios/base-ARCH. For another than this machine's a cross compiler builds.
 HOST_ARCH=$(dpkg --print-architecture 2>/dev/null || echo amd64)
 case ${ARCH:=x86} in
 x86 | x86_64)
@@ -165,7 +165,7 @@ need_packages() {
 RUN_PACKAGES=("$QEMU_PACKAGE" "${CROSS_PACKAGES[@]}" busybox-static cpio kmod xz-utils gcc libc6-dev make libelf1 procps)
 BUILD_PACKAGES=(flex bison bc libelf-dev libssl-dev ccache rsync perl)
 LINT_PACKAGES=(sparse shellcheck perl mandoc yamllint)
-PROOF_PACKAGES=(spin gcc libc6-dev)
+PROOF_PACKAGES=(spin gcc libc6-dev git patch)
 
 # mirror main|security: the address this machine itself uses for Debian.
 mirror() {

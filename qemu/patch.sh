@@ -144,8 +144,8 @@ main() {
 	step "copying $T_DIR" "$log" copy_tree "$dest"
 	step "patching the copy" "$log" apply_series "$dest"
 	trap - EXIT
-	note "The patched copy: $dest$( [[ ! -e $dest/.git ]] || echo ", a git worktree with $(tree_patches | wc -l) commits on top of $T_GIT")"
-	note "What patch(1) and git said: $log"
+	note "The patched copy: $(here "$dest")$( [[ ! -e $dest/.git ]] || echo ", a git worktree with $(tree_patches | wc -l) commits on top of $T_GIT")"
+	note "What patch(1) and git said: $(here "$log")"
 	note "Turn on CONFIG_NSPROXY_DEFER in its configuration. $T_DIR is unchanged."
 }
 

@@ -22,6 +22,7 @@
 #			once for each of these, and what is red is a difference from
 #			the first, whose results may be in stock.ktap
 #	differ REGEX	a difference that is allowed, of "SIDE: PROGRAM TEST: OLD -> NEW"
+#	void REGEX	a result of theirs that says nothing, of "PROGRAM TEST: RESULT"
 
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

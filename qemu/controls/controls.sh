@@ -38,7 +38,7 @@ run_control() {
 	# which of the two it was that ended the guest is what is looked at.
 	boot "$dir" "$OUT/controls/$scenario/image" "$OUT/controls/$scenario/initrd.cpio" 1 \
 		512 "$limit" quiet \
-		nsd.job=control "nsd.limit=$((limit / 2))" "nsd.arg=$name" "${CONTROL_ARGS[@]}" >"$dir/boot.log" 2>&1
+		nsd.job=control "nsd.limit=$((limit * SLOWER / 2))" "nsd.arg=$name" "${CONTROL_ARGS[@]}" >"$dir/boot.log" 2>&1
 	"$QEMU_DIR/verdict.sh" "$dir" >/dev/null || true
 }
 
@@ -68,7 +68,7 @@ prepare_controls() {
 	local scenario
 	for scenario in $(listed "$1" | awk '!seen[$2]++ { print $2 }'); do
 		note "preparing the controls on $scenario"
-		prepare_kernel "$scenario@6.1"
+		prepare_kernel "$scenario@$DEFAULT_LINE"
 		mkdir -p "$OUT/controls/$scenario"
 		step "building the controls" "$OUT/controls/$scenario/build.log" \
 			build_control "$OUT/build/control-$K_ID"
