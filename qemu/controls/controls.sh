@@ -12,7 +12,7 @@ build_control() {
 	local folder=$1
 	mkdir -p "$folder"
 	cp -p "$QEMU_DIR/controls/Kbuild" "$QEMU_DIR/controls/nsd_control.c" "$folder/"
-	make -C "$K_DIR" M="$folder" CC="$GUEST_CC" W=1 modules
+	make -C "$K_DIR" M="$folder" CC="$GUEST_CC" CONFIG_DEBUG_INFO_BTF_MODULES= W=1 modules
 	guest_cc "$folder/control" "$QEMU_DIR/controls/control.c"
 }
 
