@@ -33,6 +33,8 @@ knows_option() { grep -rqE --include='Kconfig*' "^[[:space:]]*(menu)?config $1\$
 fragments() {
 	local ftrace=WITH_REGS
 	grep -qs HAVE_DYNAMIC_FTRACE_WITH_REGS "$SOURCE/arch/$ARCH/Kconfig" || ftrace=WITH_ARGS
+	# RHEL 8 does not build without it.
+	! grep -qs '^idtentry_vc' "$SOURCE/arch/x86/entry/entry_64.S" || echo CONFIG_AMD_MEM_ENCRYPT=y
 	cat "$SCENARIO_DIR/base" "$SCENARIO_DIR/base-$ARCH" "$TOP/selftests/nsproxy/config" "${@:2}" \
 		"$SCENARIO_DIR/$1/fragment" |
 		sed "s/FTRACE_WITH_REGS/FTRACE_$ftrace/"
