@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # source flags.sh TREE CC: what else make must be told to build TREE with the
-# compiler CC, one argument a line. Nothing for trees since 4.6, which have
+# compiler CC, one argument a line. Most is for trees before 4.6, which have no
 # objtool.
 #
 # It is CC, not KCFLAGS, that has the options which change what the compiler
@@ -18,3 +18,5 @@
 [[ -d $1/tools/objtool ]] || printf '%s\n' \
 	"CC=$2 -fno-pie -fcf-protection=none -fno-stack-protector" \
 	"HOSTCFLAGS=-O2 -fcommon -w" "KCFLAGS=-w"
+# RHEL 8 has -Werror, but for who says so.
+! grep -q DISABLE_WERROR "$1/Makefile" || echo DISABLE_WERROR=1
