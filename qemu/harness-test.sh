@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The tests of what runs on this machine and not in a guest: make patch, make series,
-# make litmus, the difference of results, and the module's reader of BTF. Each says what is
-# wrong, a line for each fault. Their results stay in out/harness.
+# The tests of what runs on this machine and not in a guest. Each says what is wrong, a
+# line for each fault, and that stays in out/harness.
 
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

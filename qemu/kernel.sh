@@ -31,16 +31,11 @@ knows_option() { grep -rqE --include='Kconfig*' "^[[:space:]]*(menu)?config $1\$
 # fragments NAME FILE...: what the scenario's kernel is configured by. What ftrace has for
 # whoever takes a function over is another thing on arm64 since 6.2.
 fragments() {
-	local ftrace=WITH_REGS ext2=EXT2_FS
+	local ftrace=WITH_REGS
 	grep -qs HAVE_DYNAMIC_FTRACE_WITH_REGS "$SOURCE/arch/$ARCH/Kconfig" || ftrace=WITH_ARGS
-	# RHEL 9 has ext4 for what is ext2, whose own does not build.
-	! grep -qs write_one_page "$SOURCE/fs/ext2/dir.c" ||
-		grep -qs write_one_page "$SOURCE"/include/linux/{mm,pagemap}.h || ext2=EXT4_USE_FOR_EXT2
-	# RHEL 8 does not build without it.
-	! grep -qs '^idtentry_vc' "$SOURCE/arch/x86/entry/entry_64.S" || echo CONFIG_AMD_MEM_ENCRYPT=y
 	cat "$SCENARIO_DIR/base" "$SCENARIO_DIR/base-$ARCH" "$TOP/selftests/nsproxy/config" "${@:2}" \
 		"$SCENARIO_DIR/$1/fragment" |
-		sed "s/FTRACE_WITH_REGS/FTRACE_$ftrace/; s/EXT2_FS/$ext2/"
+		sed "s/FTRACE_WITH_REGS/FTRACE_$ftrace/"
 }
 
 # compile OBJ TARGET...: in depend mode ccache preprocesses nothing by itself, which takes a
@@ -67,6 +62,7 @@ built_kernel() {
 		K_ID=$(tree_id "$line")-$name$SUFFIX
 		obj=$(tree_cache "$line")/$name$SUFFIX
 		own=("$SCENARIO_DIR/tree")
+		[[ ! -e $SOURCE/Makefile.rhelver ]] || own+=("$SCENARIO_DIR/rhel")
 	else
 		lock_cache fetch
 		source_tree "$line"
