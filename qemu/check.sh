@@ -287,8 +287,7 @@ prepare_collections() {
 	fi
 }
 
-# The proofs need no guest: litmus tests, models, and the tests of what runs here. They run
-# beside the guests.
+# The proofs, and the tests of what runs here, need no guest, and run beside them.
 PROOFS=()
 prove() {
 	local name=$1
