@@ -62,7 +62,7 @@ built_kernel() {
 		K_ID=$(tree_id "$line")-$name$SUFFIX
 		obj=$(tree_cache "$line")/$name$SUFFIX
 		own=("$SCENARIO_DIR/tree")
-		[[ ! -e $SOURCE/Makefile.rhelver ]] || own+=("$SCENARIO_DIR/rhel")
+		[[ ! -e $SOURCE/Makefile.rhelver || ! -e $SCENARIO_DIR/rhel-$T_LINE ]] || own+=("$SCENARIO_DIR/rhel-$T_LINE")
 	else
 		lock_cache fetch
 		source_tree "$line"
