@@ -8,8 +8,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 OUT=$TOP/out/harness
-PASSED=0
-FAILED=0
+PASSED=0 FAILED=0
 
 trap 'stop_below "$BASHPID"' EXIT
 mkdir -p "$OUT"
