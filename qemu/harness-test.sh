@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The tests of what runs on this machine and not in a guest. Each says what is wrong, a
-# line for each fault, and that stays in out/harness.
+# The tests of what runs on this machine and not in a guest. out/harness has what they say.
 
 # shellcheck source=qemu/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -385,6 +385,8 @@ choose_tree() {
 	# Linux 3.x does not boot on all that QEMU has.
 	[[ $(class_of_line "$T_LINE") != L ]] || GUEST_CPU=${GUEST_CPU:-qemu64}
 	BOOT_ARGS+=(slub_nomerge)
+	# RHEL has io_uring turned off, which some of the attacks go by.
+	[[ ! -e $T_DIR/Makefile.rhelver ]] || BOOT_ARGS+=(sysctl.kernel.io_uring_disabled=0)
 }
 
 # tree_id KIND: what its logs and locks are called.
