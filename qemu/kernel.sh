@@ -61,6 +61,7 @@ built_kernel() {
 		what="$T_NAME, $line"
 		K_ID=$(tree_id "$line")-$name$SUFFIX
 		obj=$(tree_cache "$line")/$name$SUFFIX
+		# Trees of RHEL do not build without more, or with what they leave out.
 		own=("$SCENARIO_DIR/tree")
 		[[ ! -e $SOURCE/Makefile.rhelver || ! -e $SCENARIO_DIR/rhel-$T_LINE ]] || own+=("$SCENARIO_DIR/rhel-$T_LINE")
 	else
