@@ -148,7 +148,6 @@ pieces_are_used() {
 	return "$result"
 }
 
-# Lines do not depend on each other, so several are looked at at a time.
 lint_series() {
 	local series said=$OUT/series.said
 	check "pieces-used" pieces_are_used
