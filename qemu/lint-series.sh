@@ -151,9 +151,8 @@ pieces_are_used() {
 lint_series() {
 	local series said=$OUT/series.said
 	check "pieces-used" pieces_are_used
-	mkdir -p "$OUT/checked"
 	rm -rf "$said"
-	mkdir "$said"
+	mkdir -p "$OUT/checked" "$said"
 	for series in "$PATCHES"/linux-*.y; do
 		while (($(jobs -rp | wc -l) >= JOBS)); do
 			wait -n || true

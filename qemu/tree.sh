@@ -385,8 +385,6 @@ choose_tree() {
 	# Linux 3.x does not boot on all that QEMU has.
 	[[ $(class_of_line "$T_LINE") != L ]] || GUEST_CPU=${GUEST_CPU:-qemu64}
 	BOOT_ARGS+=(slub_nomerge)
-	# RHEL has io_uring turned off, which some of the attacks go by.
-	[[ ! -e $T_DIR/Makefile.rhelver ]] || BOOT_ARGS+=(sysctl.kernel.io_uring_disabled=0)
 }
 
 # tree_id KIND: what its logs and locks are called.
@@ -488,11 +486,12 @@ tree_expect() {
 	patched) sides="${T_CARRIES:-stock} off safe all"; sides=${sides#yes } ;;
 	esac
 	[[ -z $sides ]] || echo "sides $sides"
-	awk -v line="$T_LINE" -v kind="$kind" -v class="$class" '
+	awk -v line="$T_LINE" -v kind="$kind" -v class="$class" -v rhel="$(ls "$T_DIR/Makefile.rhelver" 2>/dev/null)" '
 		function number(version,   v) { split(version, v, "."); return 1000 * v[1] + v[2] }
 		function drop(words) { while (words--) sub(/^[^ ]+ /, "") }
-		!/^(before|patched|unpatched) / { next }
+		!/^(before|patched|rhel|unpatched) / { next }
 		$1 == "before" { if (number(line) >= number($2)) next; drop(2) }
+		$1 == "rhel" { if (!rhel) next; drop(1) }
 		$1 == "patched" { if (kind != $1) next; drop(1) }
 		$1 == "unpatched" { if (kind != $1 || class != $2) next; drop(2) }
 		{ print }' "$SCENARIO_DIR/tree-expect"
