@@ -233,9 +233,7 @@ run() {
 wait_for_slot() {
 	local slots=$((JOBS * 3 / 2))
 	[[ $(accelerator) == *thread=single ]] || slots=$(((JOBS + 1) / 2))
-	while (($(jobs -rp | wc -l) >= slots)); do
-		wait -n || true
-	done
+	wait_below "$slots"
 }
 
 # build_collection TREE FOLDER: with kselftest from TREE.

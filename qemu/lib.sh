@@ -732,6 +732,9 @@ boot() {
 	wait "$pid"
 }
 
+# wait_below N: until fewer than N jobs of this shell run.
+wait_below() { while (($(jobs -rp | wc -l) >= $1)); do wait -n || true; done; }
+
 # stop_below PID: what it started, and what that did, but not itself.
 stop_below() {
 	local pid pids

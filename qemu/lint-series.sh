@@ -154,9 +154,7 @@ lint_series() {
 	rm -rf "$said"
 	mkdir -p "$OUT/checked" "$said"
 	for series in "$PATCHES"/linux-*.y; do
-		while (($(jobs -rp | wc -l) >= JOBS)); do
-			wait -n || true
-		done
+		wait_below "$JOBS"
 		lint_composed "$series" >"$said/${series##*/}" &
 	done
 	wait
