@@ -560,10 +560,12 @@ static bool carry(struct hlist_head *list)
  * Here namespace_unlock() is so short that compilers put it into its callers, but the
  * list, all that it looks at, is as empty after umount_tree(). That is called under
  * mount_lock, so the rest is for later, and maybe for more than one tree, which shall
- * wait for one grace period together, if at all.
+ * wait for one grace period together, if at all. Before 9c8e0a1b6835 (4.20, and in stable
+ * kernels, not in RHEL 8) a namespace ends with umount(2)'s flag, but is held by others.
  */
 static void replace_umount_tree(struct mount *m, int how)
 {
+	bool is_root = m == *(struct mount **)((void *)m + nsd_layout.mnt_parent);
 	int idx = srcu_read_lock(&nsd_hook_srcu);
 	struct hlist_head list = HLIST_HEAD_INIT;
 	struct hlist_node *last = NULL;
@@ -571,7 +573,7 @@ static void replace_umount_tree(struct mount *m, int how)
 	kcall(nsd_umount_tree)(m, how);
 	if (READ_ONCE(collector) == current)
 		last = collected;
-	collected = nsd_take_unmounted(unmounted, &list, last);
+	collected = nsd_take_unmounted(unmounted, &list, last, is_root ? MNT_SYNC_UMOUNT : 0);
 	if (!last && !hlist_empty(&list)) {
 		WRITE_ONCE(collector, current);
 		if (!carry(&list)) {

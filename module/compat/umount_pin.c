@@ -48,12 +48,13 @@ static struct mount *mount_of(struct hlist_node *pinned)
  * @unmounted: the kernel's list, of pins
  * @list: where to put the mounts, by mnt_umount and in their order
  * @last: the last one that is there, or NULL
+ * @clear: flags that they do not keep, see nsd_mount_let_walkers_hold()
  *
  * Context: any, under namespace_sem and mount_lock.
  * Return: the last one that is there then.
  */
 struct hlist_node *nsd_take_unmounted(struct hlist_head *unmounted, struct hlist_head *list,
-				      struct hlist_node *last)
+				      struct hlist_node *last, int clear)
 {
 	struct hlist_node *node, *next;
 	struct mount *m;
@@ -65,6 +66,7 @@ struct hlist_node *nsd_take_unmounted(struct hlist_head *unmounted, struct hlist
 			continue;
 		hlist_del_init(node);
 		nsd_mount_get(m);
+		nsd_vfsmount(m)->mnt_flags &= ~clear;
 		if (last)
 			hlist_add_behind(nsd_mnt_umount(m), last);
 		else

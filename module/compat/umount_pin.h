@@ -9,7 +9,7 @@
 #ifdef NSD_HAVE_UMOUNT_PIN
 int nsd_umount_pin_init(void);
 struct hlist_node *nsd_take_unmounted(struct hlist_head *unmounted, struct hlist_head *list,
-				      struct hlist_node *last);
+				      struct hlist_node *last, int clear);
 void nsd_put_back_unmounted(struct hlist_head *list, struct hlist_head *unmounted);
 void nsd_leave_mountpoints(struct hlist_node *first);
 bool nsd_mount_is_pinned(struct mount *m);
