@@ -15,7 +15,6 @@
 #include <linux/atomic.h>
 #include <linux/compiler.h>
 #include <linux/kernel.h>
-#include <linux/ns_common.h>
 #include <linux/nsproxy.h>
 #include <linux/nsproxy_defer.h>
 #include <linux/printk.h>
