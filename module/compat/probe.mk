@@ -77,6 +77,7 @@ endif
 # Class L: other tasks read an nsproxy under RCU (up to 3.16). A vendor may have
 # brought task_lock() to an older version, and the accessor went with RCU.
 nsd-class := $(if $(call nsd-grep,nsproxy.h,task_nsproxy,y),l,m)
+$(if $(call nsd-grep,ftrace.h,FTRACE_OPS_FL_SAVE_REGS,y),,$(error nsproxy_defer: the module is for Linux 3.10 and later))
 # Where setns() does not wait, the module counts the references of mounts, which has to be
 # exact. Headers alone do not tell, but a kernel that is built without its sources tells the
 # layout of struct mount by BTF, or else the module does not load; and BTF is younger.
@@ -84,7 +85,7 @@ ifeq ($(nsd-class),m)
 nsd-namespace-c := $(wildcard $(srctree)/fs/namespace.c)
 # What namespace_unlock() waits by: a full grace period, up to 4.20.
 ccflags-y += $(if $(nsd-namespace-c),$(if $(shell grep -s synchronize_rcu_expedited $(nsd-namespace-c)),,-DNSD_HAVE_FULL_GP))
-nsd-inexact := $(if $(nsd-namespace-c),$(shell awk -f $(src)/module/compat/mntput-order.awk $(nsd-namespace-c)))
+nsd-inexact := $(if $(call nsd-grep,user_namespace.h,UCOUNT_MNT_NAMESPACES,y),$(if $(nsd-namespace-c),$(shell awk -f $(src)/module/compat/mntput-order.awk $(nsd-namespace-c))),it is older than Linux 4.9 and has the setns() of 3.17)
 ifneq ($(nsd-inexact),)
 $(error nsproxy_defer: the module cannot count who holds a mount of this kernel: $(nsd-inexact))
 endif
