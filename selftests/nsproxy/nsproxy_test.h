@@ -391,7 +391,7 @@ static const struct nsp_kind nsp_kinds[] = {
 	{ "time", CLONE_NEWTIME },
 };
 
-/* Those of @flags that this kernel has. */
+/* Those of @flags that this kernel has, and clone() and its like take: not those of RHEL's 4.18. */
 static inline int nsp_supported(int flags)
 {
 	char path[64];
@@ -403,6 +403,8 @@ static inline int nsp_supported(int flags)
 		if (access(path, F_OK))
 			flags &= ~nsp_kinds[i].flag;
 	}
+	if (flags & CLONE_NEWTIME && nsp_clone3(NULL) < 0 && errno == ENOSYS)
+		flags &= ~CLONE_NEWTIME;
 	return flags;
 }
 
