@@ -171,6 +171,9 @@ make_tree neither 3.16 ''
 expect 1 'neither waits for RCU nor takes' neither
 sed -i 's/switch_task_namespaces/change_task_namespaces/' neither/kernel/nsproxy.c
 expect 1 'there is no switch_task_namespaces' neither
+make_tree renamed 6.1 "$M"
+sed -i 's/namespace_unlock/unlock_namespaces/' renamed/fs/namespace.c
+expect 1 'there is no namespace_unlock' renamed
 
 make_tree hunk 3.16 "$L"
 sed -i 's/^\tfree_nsproxy/\tput_nsproxy/' hunk/kernel/nsproxy.c
@@ -225,8 +228,10 @@ echo index >undocumented/Documentation/index.rst
 git -C undocumented add Documentation
 git -C undocumented commit -q -m index
 expect 0 'a git worktree with 3 commits' undocumented DEST=documented.out
+sed -i 's#Documentation/#tools/#g' "$PATCHES/linux-3.16.y/0003-Document.patch"
+expect 0 'a kernel can do without: 0003-Document.patch' undocumented DEST=toolless.out
 # The same of what is compiled, if the series says so, and of nothing but that.
-sed -i 's#Documentation/#lib/#g' "$PATCHES/linux-3.16.y/0003-Document.patch"
+sed -i 's#tools/#lib/#g' "$PATCHES/linux-3.16.y/0003-Document.patch"
 make_tree without 3.16 "$L"
 expect 1 'lib/index.rst, which it changes, is not in this tree' without
 # A patch that the tree has already is left out.

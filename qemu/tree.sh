@@ -88,7 +88,8 @@ look_at_tree() {
 	else
 		die "switch_task_namespaces() in $T_DIR/kernel/nsproxy.c neither waits for RCU nor takes task_lock(): no series knows such a kernel"
 	fi
-	case $(tree_function namespace_unlock fs/namespace.c) in
+	case $T_CLASS$(tree_function namespace_unlock fs/namespace.c) in
+	M) die "there is no namespace_unlock() in $T_DIR/fs/namespace.c: no series knows such a kernel" ;;
 	*synchronize_rcu_expedited*) T_UMOUNT=expedited ;;
 	*synchronize_*) T_UMOUNT=full ;;
 	*) T_UMOUNT=nothing ;;
@@ -108,9 +109,15 @@ tree_has_fix() { [[ $T_CLASS == M && $(class_of_line "$T_LINE") == L ]]; }
 # Does no call wait?
 tree_is_quick() { [[ $T_CLASS$T_UMOUNT == Mnothing ]]; }
 
+# With what class M waits for, the module takes over limits of 4.9.
+tree_takes_module() {
+	! tree_is_quick && [[ -z $T_INEXACT ]] && { [[ $T_CLASS == L ]] ||
+		grep -qs UCOUNT_MNT_NAMESPACES "$T_DIR/include/linux/user_namespace.h"; }
+}
+
 # tree_record KEY TEXT: for the table of trees, see trees.sh.
 tree_record() {
-	local file=${TREES:-$TOP/out/trees}/$T_NAME key=$1
+	local file=${TREES:-$TOP/out/trees}/${T_DIR//\//+} key=$1
 	shift
 	mkdir -p "${file%/*}"
 	[[ ! -e $file ]] || sed -i "/^$key /d" "$file"
@@ -327,7 +334,7 @@ tree_kinds() {
 		echo patched
 		return
 	fi
-	tree_is_quick || [[ -n $T_INEXACT ]] || kinds+=" module"
+	! tree_takes_module || kinds+=" module"
 	# The series of its own line has to apply. With the fix of 3.17 it needs none.
 	if [[ -n $T_SERIES ]] ||
 		{ ! tree_has_fix && [[ $T_CLASS == L || -e $PATCHES/linux-$T_LINE.y ]]; }; then
@@ -380,7 +387,7 @@ choose_tree() {
 		describe_series
 		[[ -n $T_SERIES || $T_CLASS == L || -e $PATCHES/linux-$T_LINE.y ]] ||
 			note "There is none for Linux $T_LINE, so it is not run patched."
-		[[ -z $T_INEXACT ]] || note "Nor is it run with the module."
+		tree_takes_module || note "It is not run with the module."
 	fi
 	# Linux 3.x does not boot on all that QEMU has.
 	[[ $(class_of_line "$T_LINE") != L ]] || GUEST_CPU=${GUEST_CPU:-qemu64}

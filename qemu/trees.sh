@@ -21,17 +21,17 @@ main() {
 		'   :header: release, tree, what waits, series, "built, booted, tested"' ''
 	# A run is named after its scenario and what was done with the tree.
 	for file in "${files[@]}"; do
-		awk -v tree="${file##*/}" '
+		awk '
 			function cell(text) { gsub(/[*]/, "\\\\&", text); return text == "" ? "." : text }
 			{ key = $1; sub(/^[^ ]+ /, "") }
 			key ~ /^[A-Z]/ { runs = runs (runs ? "; " : "") key " " $0; next }
 			{ field[key] = $0 }
 			END {
 				print "   " field["release"] "|" \
-					cell("vendor" in field ? field["vendor"] : tree) "|" \
+					cell("vendor" in field ? field["vendor"] : "plain, or not said") "|" \
 					cell(field["waits"]) "|" cell(field["series"]) "|" cell(runs)
 			}' "$file"
-	done
+	done | sort -V
 }
 
 main "$@"
