@@ -47,17 +47,12 @@ static int memory_is_back(const struct row *row)
 
 TEST_F_TIMEOUT(fidelity, tmpfs_gives_memory_back, NSP_TIMEOUT)
 {
-	struct row row = {
-		.dev = "none",
-		.mnt = self->at.mnt,
-		.type = "tmpfs",
-		.size = 16 << 20,
-		.flush = self->flush,
-		.rounds = self->rounds,
-		.check = memory_is_back,
-		.arg = nsp_meminfo("Shmem"),
-	};
+	struct row row = self->row;
 
+	row.type = "tmpfs";
+	row.size = 16 << 20;
+	row.check = memory_is_back;
+	row.arg = nsp_meminfo("Shmem");
 	EXPECT_EQ(0, run_row(&row));
 }
 
@@ -175,17 +170,12 @@ TEST_F_TIMEOUT(fidelity, overlay_mounts_again, NSP_TIMEOUT)
 {
 	static const char *const subs[] = { "lower", "upper", "work" };
 	char options[512], path[128];
-	struct row row = {
-		.dev = "none",
-		.mnt = self->at.mnt,
-		.type = "overlay",
-		.options = options,
-		.flush = self->flush,
-		.rounds = self->rounds,
-		.check = mounts_overlay_again,
-	};
+	struct row row = self->row;
 	size_t i;
 
+	row.type = "overlay";
+	row.options = options;
+	row.check = mounts_overlay_again;
 	for (i = 0; i < ARRAY_SIZE(subs); i++) {
 		snprintf(path, sizeof(path), "%s/%s", self->at.dir, subs[i]);
 		ASSERT_EQ(0, mkdir(path, 0700));
@@ -234,16 +224,11 @@ static int fuse_is_over(const struct row *row)
 
 TEST_F_TIMEOUT(fidelity, fuse_daemon_sees_the_end, NSP_TIMEOUT)
 {
-	struct row row = {
-		.dev = "none",
-		.mnt = self->at.mnt,
-		.type = "fuse",
-		.flush = self->flush,
-		.rounds = self->rounds,
-		.mount = mount_fuse,
-		.check = fuse_is_over,
-	};
+	struct row row = self->row;
 
+	row.type = "fuse";
+	row.mount = mount_fuse;
+	row.check = fuse_is_over;
 	if (access("/dev/fuse", F_OK))
 		SKIP(return, "no /dev/fuse: this kernel has no FUSE");
 	row.arg = open("/dev/fuse", O_RDWR | O_CLOEXEC);
@@ -354,16 +339,13 @@ static void check_slow_shutdown(struct __test_metadata *_metadata,
 		.dir = dir,
 		.answered = nsp_shared(sizeof(int)),
 	};
-	struct row row = {
-		.dev = self->at.disk.dev,
-		.mnt = self->at.mnt,
-		.type = "fuseblk",
-		.flush = self->flush,
-		.mount = mount_fuse,
-	};
+	struct row row = self->row;
 	pid_t pid, server;
 	struct held held;
 
+	row.dev = self->at.disk.dev;
+	row.type = "fuseblk";
+	row.mount = mount_fuse;
 	ASSERT_NE(NULL, daemon.answered);
 	row.arg = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, row.arg);
@@ -423,18 +405,15 @@ TEST_F_TIMEOUT(fidelity, daemon_waits_not_for_itself, NSP_TIMEOUT)
 TEST_F_TIMEOUT(fidelity, hang_of_another_holds_up_nobody, NSP_TIMEOUT)
 {
 	const char *why = make_fuseblk(&self->at);
-	struct row row = {
-		.dev = self->at.disk.dev,
-		.mnt = self->at.mnt,
-		.type = "fuseblk",
-		.flush = self->flush,
-		.mount = mount_fuse,
-	};
+	struct row row = self->row;
 	struct fuse_in_header header;
 	struct held held;
 	pid_t pid;
 	int i;
 
+	row.dev = self->at.disk.dev;
+	row.type = "fuseblk";
+	row.mount = mount_fuse;
 	if (why)
 		SKIP(return, "%s", why);
 	NEEDS_NO_BARRIER();
@@ -462,17 +441,14 @@ TEST_F_TIMEOUT(fidelity, hang_of_another_holds_up_nobody, NSP_TIMEOUT)
 static void check_hold(struct __test_metadata *_metadata,
 		       FIXTURE_DATA(fidelity) *self, const char *what)
 {
-	struct row row = {
-		.mnt = self->at.mnt,
-		.type = block_type(),
-		.flush = self->flush,
-	};
+	struct row row = self->row;
 	const char *why = disk_make(&self->at.disk, self->at.dir);
 	struct held held;
 	char path[160];
 	pid_t pid;
 	int i, fd;
 
+	row.type = block_type();
 	if (why || !row.type)
 		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
 	row.dev = self->at.disk.dev;
@@ -535,18 +511,15 @@ static int make_segment(const struct row *row)
 /* An IPC namespace that an fd keeps alive, and its shared memory with it. */
 TEST_F_TIMEOUT(fidelity, ipc_namespace_pinned_by_fd, NSP_TIMEOUT)
 {
-	struct row row = {
-		.mnt = self->at.mnt,
-		.size = 16 << 20,
-		.flush = self->flush,
-		.mount = make_segment,
-		.arg = nsp_meminfo("Shmem"),
-	};
+	struct row row = self->row;
 	struct held held;
 	char path[64];
 	pid_t pid;
 	int i, fd;
 
+	row.size = 16 << 20;
+	row.mount = make_segment;
+	row.arg = nsp_meminfo("Shmem");
 	if (nsp_linux(5, 8))
 		SKIP(return, "since Linux 5.8 IPC namespaces end in the background");
 	for (i = 0; i < self->rounds; i++) {
@@ -603,17 +576,12 @@ TEST_F_TIMEOUT(fidelity, inotify_sees_unmount, NSP_TIMEOUT)
 {
 	static const char *const types[] = { "tmpfs", "proc", "ramfs" };
 	struct watch *watch = nsp_shared(sizeof(*watch));
-	struct row row = {
-		.dev = "none",
-		.mnt = self->at.mnt,
-		.flush = self->flush,
-		.rounds = self->rounds,
-		.mount = mount_watched,
-		.check = watch_is_over,
-		.data = watch,
-	};
+	struct row row = self->row;
 	size_t t;
 
+	row.mount = mount_watched;
+	row.check = watch_is_over;
+	row.data = watch;
 	ASSERT_NE(NULL, watch);
 	for (t = 0; t < ARRAY_SIZE(types); t++) {
 		row.type = types[t];
@@ -667,17 +635,12 @@ static int mark_is_gone(const struct row *row)
 
 TEST_F_TIMEOUT(fidelity, fanotify_mark_is_gone, NSP_TIMEOUT)
 {
-	struct row row = {
-		.dev = "none",
-		.mnt = self->at.mnt,
-		.type = "tmpfs",
-		.flush = self->flush,
-		.rounds = self->rounds,
-		.mount = mount_marked,
-		.check = mark_is_gone,
-		.arg = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC, O_RDONLY),
-	};
+	struct row row = self->row;
 
+	row.type = "tmpfs";
+	row.mount = mount_marked;
+	row.check = mark_is_gone;
+	row.arg = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC, O_RDONLY);
 	if (row.arg < 0)
 		SKIP(return, "no fanotify here: %s", strerror(errno));
 	EXPECT_EQ(0, run_row(&row));
@@ -727,19 +690,14 @@ static int sysfs_is_writable(const struct row *row)
 
 TEST_F_TIMEOUT(fidelity, sysfs_is_writable_again, NSP_TIMEOUT)
 {
-	struct row row = {
-		.dev = "none",
-		.mnt = self->at.mnt,
-		.type = "sysfs",
-		.flush = self->flush,
-		.rounds = self->rounds,
-		.mount = mount_sysfs_read_only,
-		.check = sysfs_is_writable,
-	};
+	struct row row = self->row;
 	char path[64], c;
 	int ready[2];
 	pid_t pid;
 
+	row.type = "sysfs";
+	row.mount = mount_sysfs_read_only;
+	row.check = sysfs_is_writable;
 	if (!nsp_supported(CLONE_NEWNET))
 		SKIP(return, "this kernel lacks network namespaces");
 	ASSERT_EQ(0, pipe2(ready, O_CLOEXEC));
@@ -921,14 +879,11 @@ static int move_tree(void *arg)
 
 TEST_F_TIMEOUT(fidelity, moved_tree_is_gone, NSP_TIMEOUT)
 {
-	struct row row = {
-		.mnt = self->at.mnt,
-		.type = block_type(),
-		.flush = self->flush,
-	};
+	struct row row = self->row;
 	const char *why = disk_make(&self->at.disk, self->at.dir);
 	int i;
 
+	row.type = block_type();
 	if (why || !row.type)
 		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
 	if (!nsp_linux(5, 2))
@@ -977,15 +932,11 @@ static int pivot_life(void *arg)
 
 TEST_F_TIMEOUT(fidelity, old_root_is_gone, NSP_TIMEOUT)
 {
-	struct row row = {
-		.mnt = self->at.mnt,
-		.type = block_type(),
-		.flush = self->flush,
-		.rounds = self->rounds,
-	};
+	struct row row = self->row;
 	const char *why = disk_make(&self->at.disk, self->at.dir);
 	int i;
 
+	row.type = block_type();
 	if (why || !row.type)
 		SKIP(return, "%s", why ? why : NO_BLOCK_TYPE);
 	row.dev = self->at.disk.dev;
@@ -1135,14 +1086,11 @@ static int live_on_image(void *arg)
  */
 TEST_F_TIMEOUT(fidelity, not_busy_by_the_dead, NSP_TIMEOUT)
 {
-	struct row row = {
-		.mnt = self->at.mnt,
-		.type = block_type(),
-		.flush = self->flush,
-	};
+	struct row row = self->row;
 	char own[128];
 	int i;
 
+	row.type = block_type();
 	if (access("/dev/loop-control", F_OK))
 		SKIP(return, "no /dev/loop-control: this kernel has no loop devices");
 	if (!row.type)

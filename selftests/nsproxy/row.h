@@ -12,39 +12,6 @@
 
 #include <sys/statfs.h>
 
-FIXTURE(fidelity)
-{
-	struct place at;
-	bool flush;
-	int rounds;
-};
-
-FIXTURE_VARIANT(fidelity)
-{
-	const char *mode;
-};
-
-NSP_MODE_VARIANTS(fidelity);
-
-/*
- * For the tests to be seen red: NSPROXY_TEST_NO_FLUSH=1 takes mode=all at the
- * word that is true of the other two.
- */
-FIXTURE_SETUP(fidelity)
-{
-	ASSERT_EQ(0, place_make(&self->at, variant->mode));
-	self->flush = !strcmp(variant->mode, "all") &&
-		      !nsp_env("NSPROXY_TEST_NO_FLUSH", 0);
-	/* Without a deferral there is no race to be lost. */
-	self->rounds = strcmp(variant->mode, "off") ?
-		       nsp_env("NSPROXY_TEST_ROUNDS", 4) : 1;
-}
-
-FIXTURE_TEARDOWN(fidelity)
-{
-	EXPECT_EQ(0, place_drop(&self->at));
-}
-
 /* The last two: so many namespaces have the superblock, and die together. */
 enum leave {
 	BY_EXIT, BY_SETNS, BY_UNSHARE, BY_DETACH, BY_TWO, BY_TWENTY, NR_LEAVES
@@ -71,6 +38,46 @@ struct row {
 	long arg;
 	void *data;
 };
+
+FIXTURE(fidelity)
+{
+	struct place at;
+	bool flush;
+	int rounds;
+	struct row row;
+};
+
+FIXTURE_VARIANT(fidelity)
+{
+	const char *mode;
+};
+
+NSP_MODE_VARIANTS(fidelity);
+
+/*
+ * For the tests to be seen red: NSPROXY_TEST_NO_FLUSH=1 takes mode=all at the
+ * word that is true of the other two.
+ */
+FIXTURE_SETUP(fidelity)
+{
+	ASSERT_EQ(0, place_make(&self->at, variant->mode));
+	self->flush = !strcmp(variant->mode, "all") &&
+		      !nsp_env("NSPROXY_TEST_NO_FLUSH", 0);
+	/* Without a deferral there is no race to be lost. */
+	self->rounds = strcmp(variant->mode, "off") ?
+		       nsp_env("NSPROXY_TEST_ROUNDS", 4) : 1;
+	self->row = (struct row){
+		.dev = "none",
+		.mnt = self->at.mnt,
+		.flush = self->flush,
+		.rounds = self->rounds,
+	};
+}
+
+FIXTURE_TEARDOWN(fidelity)
+{
+	EXPECT_EQ(0, place_drop(&self->at));
+}
 
 /* Where mode=all promises no more, this is where the promise begins. */
 static inline int settle(const struct row *row)
