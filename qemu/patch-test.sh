@@ -67,9 +67,9 @@ document() {
 	local dir=$PATCHES/linux-$1.y
 	make_tree base "$1" ''
 	mkdir -p base/Documentation
-	echo index >base/Documentation/index.rst
+	echo index | tee base/Documentation/index.rst >base/Documentation/more.rst
 	make_git base
-	echo nsproxy_defer >>base/Documentation/index.rst
+	echo nsproxy_defer | tee -a base/Documentation/index.rst >>base/Documentation/more.rst
 	git -C base commit -q -a -m 'Document'
 	git -C base format-patch -q --start-number 3 -1 -o "$dir"
 	echo 0003-Document.patch >>"$dir/series"
@@ -224,7 +224,7 @@ patched undocumented.out
 make_git undocumented
 expect 0 'a git worktree with 2 commits' undocumented DEST=undocumented2.out
 mkdir undocumented/Documentation
-echo index >undocumented/Documentation/index.rst
+echo index | tee undocumented/Documentation/index.rst >undocumented/Documentation/more.rst
 git -C undocumented add Documentation
 git -C undocumented commit -q -m index
 expect 0 'a git worktree with 3 commits' undocumented DEST=documented.out
@@ -234,10 +234,13 @@ expect 0 'a kernel can do without: 0003-Document.patch' undocumented DEST=toolle
 sed -i 's#tools/#lib/#g' "$PATCHES/linux-3.16.y/0003-Document.patch"
 make_tree without 3.16 "$L"
 expect 1 'lib/index.rst, which it changes, is not in this tree' without
-# A patch that the tree has already is left out.
+# A patch that the tree has already is left out, but not for a half of it.
 make_tree there 3.16 "$L"
 mkdir there/lib
+echo index >there/lib/more.rst
 printf 'index\nnsproxy_defer\n' >there/lib/index.rst
+expect 1 '0003-Document.patch: lib/index.rst: it has this change already, and the tree has not all of' there
+cp there/lib/index.rst there/lib/more.rst
 expect 0 'Left out, since this tree has it already: 0003-Document.patch' there DEST=there.out
 # In other words it has to be said how that shows.
 printf 'index of another kind\nwith_all_of_it\n' >there/lib/index.rst
@@ -247,6 +250,9 @@ expect 0 'Left out, since this tree has it already: 0003-Document.patch' there D
 expect 1 'lib/index.rst, which it changes, is not in this tree' without
 sed -i '$i # Optional: some have that' "$PATCHES/linux-3.16.y/series"
 expect 0 'Left out, .*: 0003-Document.patch' without DEST=without.out
+make_tree cosmo 4.4 "$M"
+decrement_first cosmo
+expect 1 'from 3.17 to 4.8.* there is neither a series nor a module' cosmo
 make_tree rustuh 6.1 "$M"
 sed -i '3i#if defined(CONFIG_KDP_NS) || defined(CONFIG_RUSTUH_KDP_NS)' rustuh/fs/namespace.c
 expect 1 'unifdef -m -UCONFIG_KDP_NS -UCONFIG_RUSTUH_KDP_NS fs/' rustuh

@@ -48,7 +48,7 @@ can_have_worktree() { [[ -n $T_GIT && -w $(tree_git rev-parse --path-format=abso
 copy_tree() {
 	local dest=$1
 	if can_have_worktree; then
-		tree_git worktree add -f --detach --quiet "$dest" HEAD
+		tree_git -c core.autocrlf=false worktree add -f --detach --quiet "$dest" HEAD
 	elif [[ -n $T_GIT ]]; then
 		mkdir "$dest"
 		tree_git archive HEAD | tar -x -C "$dest"
@@ -102,6 +102,8 @@ destination() {
 	printf '%s\n' "$dest"
 }
 
+BETWEEN="For a Linux from 3.17 to 4.8, or one with the setns() of these, there is neither a series nor a module."
+
 main() {
 	local dest log
 	need_programs git patch
@@ -123,9 +125,9 @@ main() {
 	find_series
 	tree_record series "$(series_word)"
 	[[ -z $T_INEXACT ]] ||
-		die "no series is for $T_DIR, which is unchanged:"$'\n'"$T_WRONG."$'\n'"Until then no hunk that fits is right, nor is the module. Do that first, and run this again."
+		die "no series is for $T_DIR, which is unchanged:"$'\n'"$T_WRONG."$'\n'"Until then no hunk that fits is right, nor is the module. $(tree_is_between && echo "$BETWEEN" || echo "Do that first, and run this again.")"
 	[[ -n $T_SERIES ]] ||
-		die "no series is for $T_DIR, which is unchanged:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"$'\n'"Apply the nearest by hand, from make series KERNEL=; or use the module, see README.md for which kernels."
+		die "no series is for $T_DIR, which is unchanged:"$'\n'"${T_WRONG:-there is none for a class $T_CLASS kernel in $PATCHES}"$'\n'"$(tree_is_between && echo "$BETWEEN" || echo "Apply the nearest by hand, from make series KERNEL=; or use the module, see README.md for which kernels.")"
 	describe_series
 
 	if [[ ${INPLACE:-0} == 1 ]]; then

@@ -109,11 +109,10 @@ tree_has_fix() { [[ $T_CLASS == M && $(class_of_line "$T_LINE") == L ]]; }
 # Does no call wait?
 tree_is_quick() { [[ $T_CLASS$T_UMOUNT == Mnothing ]]; }
 
-# With what class M waits for, the module takes over limits of 4.9.
-tree_takes_module() {
-	! tree_is_quick && [[ -z $T_INEXACT ]] && { [[ $T_CLASS == L ]] ||
-		grep -qs UCOUNT_MNT_NAMESPACES "$T_DIR/include/linux/user_namespace.h"; }
-}
+# Has it what 3.17 brought, but not what module and series need besides, of 4.9?
+tree_is_between() { [[ $T_CLASS == M ]] && ! at_least 4.9 "$T_LINE"; }
+
+tree_takes_module() { [[ -z $T_INEXACT ]] && ! tree_is_quick && ! tree_is_between; }
 
 # tree_record KEY TEXT: for the table of trees, see trees.sh.
 tree_record() {
@@ -242,10 +241,15 @@ try_series() {
 	done < <(sed -n 's/^# Where not: //p' "$1")
 	for patch in "${patches[@]}"; do
 		HUNKS=$((HUNKS + $(hunks "$patch")))
+		# What fits in part leaves that behind.
+		rm -rf "$scratch/before"
+		cp -r "$scratch/tree" "$scratch/before"
 		if apply_patch "$scratch/tree" "$patch" >"$scratch/log"; then
 			FIT=$((FIT + $(hunks "$patch")))
 			OFFSET=$((OFFSET + $(grep -c '(offset' "$scratch/log" || true)))
-		elif is_optional "$1" "$patch" || has_patch "$1" "$scratch/tree" "$patch"; then
+		elif is_optional "$1" "$patch" || has_patch "$1" "$scratch/before" "$patch"; then
+			rm -rf "$scratch/tree"
+			mv "$scratch/before" "$scratch/tree"
 			LEFT_OUT+=("$patch")
 			HUNKS=$((HUNKS - $(hunks "$patch")))
 		else

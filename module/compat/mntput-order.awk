@@ -27,7 +27,7 @@ END {
 	if (broken)
 		print "fs/namespace.c " broken
 	else if (class != "L" && option)
-		print "with " option " a mount has its flags and superblock elsewhere: turn that off, and take its code out with unifdef -m" unset " fs/*.[ch]"
+		print "with " option " a mount has its flags and superblock elsewhere: turn that off, and take its code out with unifdef -m" unset " fs/*.[ch] (package unifdef)"
 	else if (class != "L") {
 		if (order != "right") {
 			what = "mntput() does not look at mnt_ns before it decrements"
