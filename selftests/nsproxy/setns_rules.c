@@ -100,7 +100,7 @@ static int join_each(void *arg)
 		const struct nsp_kind *kind = &nsp_kinds[i];
 
 		/* Their pid namespace is for children, see pid_of_children. */
-		if (!theirs.id[i] || kind->flag == CLONE_NEWPID ||
+		if (!nsp_supported(kind->flag) || kind->flag == CLONE_NEWPID ||
 		    kind->flag == CLONE_NEWUSER)
 			continue;
 		fd = nsp_ns_open(target, kind->name);
