@@ -489,6 +489,7 @@ tree_expect() {
 	[[ $kind == module ]] || taint=$((taint - 4096))
 	echo "taint $taint"
 	sed '/^taint /d;/^sides /d' "$SCENARIO_DIR/$scenario/expect" ${SUFFIX:+"$SCENARIO_DIR/$ARCH-expect"}
+	cat "$SCENARIO_DIR/$T_LINE-expect" 2>/dev/null || true
 	sides=$(sed -n 's/^sides //p' "$SCENARIO_DIR/$scenario/expect")
 	# What a patched tree is held to is the tree as it was, or else its own
 	# mode off.
