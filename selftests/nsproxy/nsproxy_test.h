@@ -391,7 +391,17 @@ static const struct nsp_kind nsp_kinds[] = {
 	{ "time", CLONE_NEWTIME },
 };
 
-/* Those of @flags that this kernel has, and clone() and its like take: not those of RHEL's 4.18. */
+/* RHEL's 4.18 has no clone3(), and before 6.3 that took no CLONE_NEWTIME (a402f1e35313). */
+static inline bool nsp_clones_time(void)
+{
+	pid_t pid = nsp_clone(CLONE_NEWTIME);
+
+	if (!pid)
+		_exit(0);
+	return pid < 0 ? errno != ENOSYS && errno != EINVAL : !nsp_wait(pid);
+}
+
+/* Those of @flags that this kernel has, and begins a task in. */
 static inline int nsp_supported(int flags)
 {
 	char path[64];
@@ -403,7 +413,7 @@ static inline int nsp_supported(int flags)
 		if (access(path, F_OK))
 			flags &= ~nsp_kinds[i].flag;
 	}
-	if (flags & CLONE_NEWTIME && nsp_clone3(NULL) < 0 && errno == ENOSYS)
+	if (flags & CLONE_NEWTIME && !nsp_clones_time())
 		flags &= ~CLONE_NEWTIME;
 	return flags;
 }
