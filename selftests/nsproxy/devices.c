@@ -259,15 +259,13 @@ static int mount_and_shut_down(const struct row *row)
 TEST_F_TIMEOUT(fidelity, shut_down_is_not_found, NSP_TIMEOUT)
 {
 	const char *why = disk_make(&self->at.disk, self->at.dir);
-	struct row row = {
-		.dev = self->at.disk.dev,
-		.mnt = self->at.mnt,
-		.type = "ext4",
-		.mount = mount_and_shut_down,
-		.check = is_writable,
-	};
+	struct row row = self->row;
 	int err;
 
+	row.dev = self->at.disk.dev;
+	row.type = "ext4";
+	row.mount = mount_and_shut_down;
+	row.check = is_writable;
 	if (!why && !disk_has_filesystem(row.type))
 		why = "this kernel has no ext4";
 	if (why)
@@ -369,16 +367,13 @@ static int image_is_free(const struct row *row)
 TEST_F_TIMEOUT(fidelity, loop_device_clears_itself, NSP_TIMEOUT)
 {
 	struct image *image = nsp_shared(sizeof(*image));
-	struct row row = {
-		.mnt = self->at.mnt,
-		.flush = self->flush,
-		.rounds = (self->rounds + 1) / 2,
-		.mount = mount_image,
-		.check = image_is_free,
-		.data = image,
-	};
+	struct row row = self->row;
 	size_t t;
 
+	row.rounds = (self->rounds + 1) / 2;
+	row.mount = mount_image;
+	row.check = image_is_free;
+	row.data = image;
 	ASSERT_NE(NULL, image);
 	if (access("/dev/loop-control", F_OK))
 		SKIP(return, "no /dev/loop-control: this kernel has no loop devices");
@@ -805,15 +800,12 @@ static void check_lives(struct __test_metadata *_metadata,
 			FIXTURE_DATA(fidelity) *self, int (*fn)(void *),
 			enum leave by)
 {
-	struct row row = {
-		.dev = self->at.disk.dev,
-		.mnt = self->at.mnt,
-		.type = block_type(),
-		.flush = self->flush,
-		.leave = by,
-	};
+	struct row row = self->row;
 	int i;
 
+	row.dev = self->at.disk.dev;
+	row.type = block_type();
+	row.leave = by;
 	for (i = 0; i < self->rounds; i++) {
 		EXPECT_EQ(0, nsp_run(fn, &row));
 		ASSERT_EQ(0, settle(&row));
