@@ -770,8 +770,10 @@ static int fill_and_leave(void *arg)
 /* One of a user namespace, that may be mounted with mapped ids, is not safe before 6.9. */
 static const char *attack_needs_tmpfs(const char *mode)
 {
-	if (!strcmp(mode, "all") && nsp_linux(6, 3) && !nsp_linux(6, 9))
-		return "mode all leaves such a tmpfs to a worker from Linux 6.3 to 6.8";
+	bool rhel9 = nsp_linux(5, 14) && !nsp_linux(5, 15);
+
+	if (!strcmp(mode, "all") && (nsp_linux(6, 3) || rhel9) && !nsp_linux(6, 9))
+		return "mode all leaves such a tmpfs to a worker from Linux 6.3 to 6.8, and in RHEL 9";
 	return attack_needs_ustat();
 }
 
