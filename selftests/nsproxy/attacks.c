@@ -773,7 +773,7 @@ static const char *attack_needs_tmpfs(const char *mode)
 	bool rhel9 = nsp_linux(5, 14) && !nsp_linux(5, 15);
 
 	if (!strcmp(mode, "all") && (nsp_linux(6, 3) || rhel9) && !nsp_linux(6, 9))
-		return "mode all leaves such a tmpfs to a worker from Linux 6.3 to 6.8, and in RHEL 9";
+		return "mode all leaves such a tmpfs to a worker on Linux 6.3 to 6.8 and RHEL 9";
 	return attack_needs_ustat();
 }
 
