@@ -184,11 +184,6 @@ static int count_refused(struct limited *limited, const char *mode)
 	return *limited->refused;
 }
 
-static int min_of(int a, int b)
-{
-	return a < b ? a : b;
-}
-
 static void check_refused(struct __test_metadata *_metadata,
 			  struct limited *limited)
 {
@@ -203,7 +198,8 @@ static void check_refused(struct __test_metadata *_metadata,
 			ASSERT_LE(0, n);
 			TH_LOG("%s, %d of %d refused", modes[i], n,
 			       limited->lives);
-			best[i] = min_of(best[i], n);
+			if (n < best[i])
+				best[i] = n;
 		}
 		if (best[1] <= best[0] && best[2] <= best[0])
 			break;
