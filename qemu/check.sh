@@ -58,6 +58,8 @@ check_request() {
 			suite_of "$line" >/dev/null
 		elif [[ " $(tree_kinds) " != *" $line "* ]]; then
 			die "$run: of $TREE there is only $(tree_kinds)"
+		elif [[ -z $T_CARRIES && $run == UPSTREAM@patched && " $* " != *" UPSTREAM@unpatched "* ]]; then
+			die "$run is held to what the tree does as it is: SCENARIOS=\"UPSTREAM@unpatched UPSTREAM@patched\""
 		fi
 		if [[ $(setting "$scenario" kernel) == stock* ]]; then
 			[[ -z $TREE ]] ||
