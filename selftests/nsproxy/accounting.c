@@ -295,19 +295,18 @@ static long end_burst(struct __test_metadata *_metadata, const struct burst *bur
 
 static long release_namespaces(struct __test_metadata *_metadata, long n)
 {
+	bool rcu_has_it = nsp_built_in() ||
+			  nsp_count_lines("/proc/kallsyms", "mnt_ns_release_rcu") > 0;
 	struct burst burst;
 
 	begin_burst(&burst);
 	ASSERT_EQ(0, nsp_run(many_at_once, &n));
 	burst.over = nsp_num("stats/grace_periods");
-	/* A namespace leaves nothing but its memory, and that where RCU has it not. */
-	if (nsp_defers_mounts()) {
-		EXPECT_EQ(0, nsp_num("pending"));
-		if (nsp_built_in() ||
-		    nsp_count_lines("/proc/kallsyms", "mnt_ns_release_rcu") > 0)
-			n = 0;
-	}
-	return end_burst(_metadata, &burst, n);
+	if (!nsp_defers_mounts())
+		return end_burst(_metadata, &burst, n);
+	EXPECT_EQ(0, nsp_num("pending"));
+	/* A namespace leaves its memory, if RCU has not that, and nothing else. */
+	return end_burst(_metadata, &burst, rcu_has_it ? 0 : n);
 }
 
 static long release_mounts(struct __test_metadata *_metadata, long n)
